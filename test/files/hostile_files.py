@@ -58,7 +58,6 @@ def real_image(suffix: str) -> bytes:
 
 
 def tiff(tags: list[tuple[int, int, int, int]], count: int | None = None) -> bytes:
-    """A TIFF of one directory of (tag, type, number, value)."""
     entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
     return b"II*\0" + struct.pack("<IH", 8, len(tags) if count is None else count) + entries + b"\0\0\0\0"
 
@@ -372,7 +371,6 @@ def ros1(compression: bytes, packed: bytes) -> bytes:
 
 @functools.cache
 def bz2_bomb() -> bytes:
-    """512 MB of zeros."""
     return bz2.compress(bytes(128 << 20)) * 4
 
 

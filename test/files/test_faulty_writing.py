@@ -35,13 +35,11 @@ SMALL, ROOM = 60_000, 1 << 20
 
 
 def place_of(writer: str, folder: Path) -> Path:
-    """Where a writer writes: images have an ending."""
     return folder / ("result.png" if writer == "image" else "result")
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 1 MiB in memory."""
     place = tmp_path / "disk"
     place.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", str(place)]

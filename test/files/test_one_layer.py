@@ -29,7 +29,6 @@ ALLOWED = tomllib.loads(Path(__file__).with_name("one_layer.toml").read_text(enc
 
 
 def calls(path: Path) -> Counter[str]:
-    """Calls that open, read or write files, in one source file."""
     found: Counter[str] = Counter()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(node, ast.Call):

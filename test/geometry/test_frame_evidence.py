@@ -138,7 +138,6 @@ def test_objects_behind_a_small_surface_do_not_contradict_it() -> None:
 
 
 def test_part_of_an_image_agrees_with_itself() -> None:
-    """Without 120 columns at its left and 60 rows at its top."""
     K = FRAME.camera.K - [[0, 0, 120], [0, 0, 60], [0, 0, 0]]
     part = replace(FRAME, rgb=FRAME.rgb[60:, 120:], depth=FRAME.depth[60:, 120:],
                    camera=replace(FRAME.camera, K=K, width=520, height=420))  # fmt: skip

@@ -28,12 +28,10 @@ DEPTH, LIFT = DepthConfig(), LiftConfig()
 
 
 def centre_error(obj: SceneObject, seen: Rendering, truth: Any) -> float:
-    """Distance of the estimated volume centre from the true one, metres."""
     return float(np.linalg.norm(seen.frame.base_T_camera.apply(obj.box.centre) - truth))
 
 
 def with_depth(seen: Rendering, where: np.ndarray, depth: Any) -> RgbdFrame:
-    """The frame with other depth at some pixels."""
     changed = seen.frame.depth.copy()
     changed[where] = depth
     return dataclasses.replace(seen.frame, depth=changed)

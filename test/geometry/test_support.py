@@ -47,8 +47,6 @@ Supported = Callable[..., Plane | None]
 
 @pytest.fixture(params=[True, False], ids=["up known", "up unknown"])
 def supported(request: pytest.FixtureRequest) -> Supported:
-    """The support of a scene, or of another frame of it, where "up" is known and where it is not."""
-
     def found(seen: Rendering, frame: Any = None, given: Sequence[Detection] = ()) -> Plane | None:
         up = seen.frame.base_T_camera.rotation[2] if request.param else None
         return find_support(frame or seen.frame, given or seen.detections, DEPTH, up)
@@ -115,7 +113,6 @@ def test_scattered_and_next_to_no_depth_have_no_plane(tabletop: Tabletop, suppor
 
 
 def test_a_wall_is_no_support_when_up_is_known(tabletop: Tabletop) -> None:
-    """A wall across the whole view, and no table in it."""
     seen = tabletop.see(tabletop.block("wall", 0, 0.5, (4.0, 0.05, 3.0), label="wall"), eye=(0, -0.9, 1.5),
                         target=(0, 0, 1.5), table_size=(0.1, 0.1), floor=-1.0)  # fmt: skip
     assert seen.masks["wall"].mean() > 0.95
@@ -148,7 +145,6 @@ def test_up_falls_back_to_the_plane_and_then_to_the_image(tabletop: Tabletop) ->
 
 @pytest.mark.parametrize("kind", ["exact", "noisy"])
 def test_a_table_that_is_a_detection_is_the_support(tabletop: Tabletop, supported: Supported, kind: str) -> None:
-    """And not the floor around it."""
     bodies = tabletop.can("a", -0.1, 0.05), tabletop.block("b", 0.15, 0.0)
     seen = tabletop.see(*bodies, table_size=(0.7, 0.5), floor=-0.7, eye=tabletop.pitched(50, 1.2))
     (whole,) = tabletop.boxes_only([tabletop.of_mask("table", np.abs(tabletop.heights(seen)) < 0.001)])

@@ -139,7 +139,6 @@ def test_a_bottle_of_which_a_twentieth_is_seen_is_occluded(tabletop: Tabletop) -
 
 
 def test_what_is_narrow_above_is_as_deep_as_wide(tabletop: Tabletop) -> None:
-    """The far half of a ball is out of sight."""
     for elevation in (20, 35, 50):
         obj, _, _ = tabletop.lift_one(tabletop.ball("ball", 0.0, 0.0, 0.05), eye=tabletop.pitched(elevation))
         assert obj.box.size[:2] == pytest.approx([0.1, 0.1], abs=0.005)
@@ -176,12 +175,10 @@ def bottle(yaw_deg: float = 0.0) -> Body:
 
 
 def place_error(obj: SceneObject, seen: Rendering, true: Body) -> float:
-    """Distance along the ground of the volume centre from the true one."""
     return float(np.linalg.norm((seen.frame.base_T_camera.apply(obj.box.centre) - true.centre)[:2]))
 
 
 def assumed(tabletop: Tabletop, *bodies: Body, **view: Any) -> SceneObject:
-    """The first body as it is lifted without completion."""
     with mock.patch.object(extent, "axis_of", return_value=None):
         return tabletop.lift_one(*bodies, **view)[0]
 
@@ -241,7 +238,6 @@ def test_a_box_has_its_size_from_every_side(tabletop: Tabletop, size: Vector3, p
 
 @pytest.mark.parametrize("yaw_deg", [20, 180])
 def test_what_is_not_alike_from_two_sides_is_not_completed(tabletop: Tabletop, yaw_deg: float) -> None:
-    """High on one side, low on the other."""
     tower, step = (Box((0.04, 0.08, 0.13)), (-0.05, 0, 0)), (Box((0.1, 0.08, 0.03)), (0.02, 0, 0))
     true, view = body(Joined((0.14, 0.08, 0.13), tower, step), yaw_deg), {"eye": tabletop.pitched(30)}
     obj, _, _ = tabletop.lift_one(true, **view)
@@ -267,7 +263,6 @@ def test_a_flat_object_is_measured(tabletop: Tabletop, size: Vector3) -> None:
 
 
 def test_an_object_cut_off_at_its_side_is_not_completed(tabletop: Tabletop) -> None:
-    """What is hidden sideways leaves no middle to turn it about."""
     hidden, wall = bottle(), tabletop.block("wall", 0.05, -0.1, (0.08, 0.03, 0.2), "wall")
     obj, _, _ = tabletop.lift_one(hidden, wall, eye=tabletop.pitched(25))
     np.testing.assert_array_equal(obj.footprint, assumed(tabletop, hidden, wall, eye=tabletop.pitched(25)).footprint)

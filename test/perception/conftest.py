@@ -12,7 +12,6 @@ from spatial_vlm_ros.perception.worker import WorkerGrounder
 
 @pytest.fixture(scope="module", autouse=True)
 def importable() -> Iterator[None]:
-    """The models of this folder can be imported by a process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         yield

@@ -86,7 +86,6 @@ def told(found: Found | Exception | None, words: str = FREE, *given: Any, **more
 
 
 def shown(answer: Answered) -> types.Resolution:
-    """The answer, which can be drawn and written."""
     image = draw(FRAME, answer.detections, answer.resolution, scene=answer.scene)
     assert image.shape[0] > FRAME.rgb.shape[0]
     assert resolution_from_json(resolution_json(answer.resolution)) == answer.resolution

@@ -57,7 +57,6 @@ class Looks:
 
 
 def naming(said: str = "") -> Any:
-    """A model that names a choice, the first one if none is given."""
     return SimpleNamespace(answer=lambda _, __, choices: said or choices[0])
 
 

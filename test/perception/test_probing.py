@@ -61,7 +61,6 @@ def model(
     resize: Callable[[Size], Size] = patches,
     misses: int = 0,
 ) -> Refer:
-    """One that finds the shape to within `noise` of the sides, and something else in the first few images."""
     rng = np.random.default_rng(seed)
     asked = iter(range(10_000))
 
@@ -257,8 +256,6 @@ def test_too_few_images_no_processors_size_and_other_answers_are_refused_and_err
 
 
 class Written:
-    """Sees the shape and writes its box in thousandths, whatever it is said to write."""
-
     def __init__(self, stated: str = "thousand", blind: bool = False) -> None:
         self.convention: Convention = CONVENTIONS[stated]
         self.blind = blind

@@ -187,8 +187,6 @@ def test_a_mask_that_is_none_is_the_models_failure_and_a_withdrawal_stays_one(ma
 
 
 class Segments:
-    """A model of masks: the box itself, or a block about a point."""
-
     def masks(self, _: Rgb, boxes: Sequence[tuple[float, ...]]) -> tuple[Mask | None, ...]:
         return tuple(block(*(int(v) for v in box)) for box in boxes)  # type: ignore[call-arg]
 
@@ -239,8 +237,6 @@ MUG = Detection("m", "mug", 0.9, (1.0, 2.0, 5.0, 6.0))
 
 
 class Finding(GivenDetections):
-    """Finds a mug; trained on photographs."""
-
     domain = "photographs"
 
     def answer(self, *_: object) -> str:

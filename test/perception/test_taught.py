@@ -27,7 +27,6 @@ PLACES = {"mug": (-0.25, 0.0), "brick": (0.0, 0.12), "ball": (0.2, -0.05), "tin"
 
 
 def things(tabletop: Any) -> dict[str, Body]:
-    """Five things of different size, shape and paint."""
     return {
         "mug": tabletop.cup("mug", *PLACES["mug"], colour="purple"),
         "brick": tabletop.block("brick", *PLACES["brick"], (0.16, 0.06, 0.06), colour="yellow"),
@@ -60,7 +59,6 @@ def asked(taught: Path, seen: Rendering, words: str, detections: Sequence[Detect
 
 
 def at(answer: Resolution) -> str:
-    """What stands nearest to an answer's pose."""
     assert answer.target is not None
     assert answer.target.pose is not None
     x, y, _ = answer.target.pose.position

@@ -45,7 +45,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def weights(model: Path, last: float = 1.0) -> None:
-    """Two tensors, one many times longer than a sample; all files of the same time."""
     big, small = np.zeros((50, SAMPLE), np.float32), np.full(3, last, np.float32)
     safetensors(model / "model.safetensors", big=big, small=small)
     os.utime(model / "model.safetensors", (1e9, 1e9))

@@ -57,7 +57,6 @@ def named(*values: Any) -> bytes:
 
 
 def received(sent: bytes, method: str = "ground", n: int = 1) -> Any:
-    """What an owner makes of the answer to a call."""
     return wire.answer_of(method, wire.read(sent[4:])[2], SIZE, n)
 
 
@@ -66,7 +65,6 @@ def passed_on(method: str, value: object, size: tuple[int, int] = SIZE, n: int =
 
 
 def asked(*call: Any) -> tuple[Any, ...]:
-    """Arguments of a call as the process gets them."""
     sent, image = wire.call(1, *call)
     size, arguments = wire.arguments_of(*wire.read(sent)[1:])
     np.testing.assert_array_equal(np.frombuffer(image, np.uint8).reshape(*size, 3), call[1])

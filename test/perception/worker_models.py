@@ -126,8 +126,6 @@ def nothing() -> None:
 
 
 class Simulated:
-    """Was trained on simulated images only, and finds black images unfamiliar."""
-
     domain = "simulated"
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
@@ -149,8 +147,6 @@ class Blind(Obedient):
 
 
 class SimulatedJudge(Obedient):
-    """Was trained on simulated images only, and has every relation for false."""
-
     domain = "simulated"
 
     def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float, ...]:  # noqa: ARG002
@@ -224,8 +220,6 @@ class Pointing(GivenDetections):
 
 
 class Cutting(Pointing):
-    """The same, and cuts out all of a box, or a part of the image that is elsewhere."""
-
     def __init__(self, detections: Sequence[Detection], part: str = "whole") -> None:
         super().__init__(detections)
         self.part = part

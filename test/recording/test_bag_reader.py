@@ -180,7 +180,6 @@ def test_what_is_no_bag_is_refused_with_the_repair(name: str, files: Any, says: 
 
 
 def damage(whole: bytes, count: int) -> Iterator[bytes]:
-    """The bytes with some of them wrong."""
     dice = random.Random(0)
     for _ in range(count):
         blob = bytearray(whole)
@@ -252,7 +251,6 @@ def test_a_message_with_damaged_bytes_names_its_topic_and_time(tmp_path: Path) -
 
 @pytest.fixture
 def recorded(tmp_path: Path) -> Path:
-    """Three frames, in chunks of their own."""
     seen = scene()
     with BagWriter(tmp_path / "bag") as writer:
         for number in range(3):

@@ -113,7 +113,6 @@ def read(path: str | Path, *names: str, start: int | None = None, stop: int | No
 
 @pytest.fixture
 def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Sizes of all ranges that streams fetch."""
     sizes: list[int] = []
 
     class Counted(RangedStream):

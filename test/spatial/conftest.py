@@ -42,11 +42,9 @@ def asked(tmp_path: Path) -> Asked:
 
 @pytest.fixture(scope="session")
 def two_sides(tabletop: Table) -> Rendering:
-    """Cans "near" and "far" 20 cm before and behind a cup."""
     return tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("near", 0, -0.2), tabletop.can("far", 0.02, 0.2))
 
 
 @pytest.fixture(scope="session")
 def unclear(tabletop: Table) -> Rendering:
-    """Of two cans one is a hair left of the cup, the other far to the right."""
     return tabletop.see(tabletop.cup("cup", 0, 0), tabletop.can("hair", -0.004, 0.2), tabletop.can("right", 0.2, 0))

@@ -21,8 +21,6 @@ Board = tuple["Vector3", "Vector3"]
 
 @dataclass(frozen=True)
 class Boards:
-    """Blocks as one shape, metres."""
-
     boards: tuple[Board, ...]
 
     @property
@@ -52,7 +50,6 @@ def organiser(
     size: Vector3, across: tuple[float, ...] = (), along: tuple[float, ...] = (), label: str = "organiser",
     at: Vector3 = (0.0, 0.1, 0.0), yaw: float = 0.0,
 ) -> Body:  # fmt: skip
-    """An open box with dividers from front to back at x = `across` and from side to side at y = `along`."""
     x, y, z = size
     boards: list[Board] = [((0, 0, 0), (x, y, WALL))]
     boards += [((side * (x - WALL) / 2, 0, 0), (WALL, y, z)) for side in (-1, 1)]
@@ -81,7 +78,6 @@ def chest(
     number: int, out: int | None, size: Vector3 = (0.3, 0.25, 0.27), label: str = "cabinet",
     at: Vector3 = (0.0, 0.25, 0.0),
 ) -> Body:  # fmt: skip
-    """A chest of `number` drawers, of which the one numbered `out` from the top is 12 cm out towards the viewer."""
     x, y, z = size
     boards: list[Board] = [((0, 0, 0), size)]
     if out is not None:
@@ -95,6 +91,5 @@ def chest(
 
 
 def stairs(number: int, label: str = "display stand", at: Vector3 = (0.0, 0.1, 0.0)) -> Body:
-    """Blocks one behind the other, each 5 cm higher than the one before it."""
     blocks: list[Board] = [((0.0, n * 0.1, 0.0), (0.35, 0.1, (n + 1) * 0.05)) for n in range(number)]
     return body("whole", label, blocks, at)

@@ -28,8 +28,6 @@ SURE = JudgeCalibration(2.0, 0.1, 0.0, 4000, 2000)
 
 
 class Judge:
-    """A model that says of each relation what a test wants, and remembers what it was asked."""
-
     def __init__(self, seen: Rendering, says: Says) -> None:
         self._ids = {tuple(d.box_xyxy): d.id for d in seen.detections}
         self._says = says
@@ -43,8 +41,6 @@ class Judge:
 
 
 class Finder(Judge):
-    """A grounder that can be asked about relations, too."""
-
     def __init__(self, seen: Rendering, says: Says, likelihoods: bool = True) -> None:
         super().__init__(seen, says)
         self._detections, self.tells_likelihoods = tuple(seen.detections), likelihoods
@@ -72,8 +68,6 @@ def written(folder: Path, relations: Mapping[str, JudgeCalibration]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Asked:
-    """Asks with a judge."""
-
     folder: Path
 
     def __call__(
@@ -93,7 +87,6 @@ class Asked:
 
 
 def effect(answer: Resolution) -> tuple[Status, str | None, str]:
-    """Status, id of the target, and what the model's answers did."""
     return answer.status, answer.target and answer.target.id, answer.judge.effect
 
 
@@ -103,5 +96,4 @@ def says(*true: tuple[str, str], false: float = 0.03) -> Says:
 
 
 def told(answer: Resolution) -> dict[str, float | None]:
-    """What the model said of each candidate's only clause."""
     return {one.id: one.clauses[0].model_p for one in answer.candidates}

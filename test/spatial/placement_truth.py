@@ -49,7 +49,6 @@ def _to_segments(points: Array, corners: Array) -> float:
 
 
 def moved_to(body: Body, target: Target, place: Place) -> Body:
-    """The true body, gripped where it was taken to be, and carried to the place."""
     delta = np.subtract(place.pose.position, target.pose.position)
     turn = yaw(place.pose.orientation) - yaw(target.pose.orientation)
     # It turns about the place it was taken to be at.
@@ -93,7 +92,6 @@ def margin(relation: str, obj: Body, anchors: Sequence[Body], eye: Sequence[floa
 
 
 def seen_share(footprint: Array, z: float, frame: RgbdFrame, tolerance: float = 0.012) -> float:
-    """Part of a footprint at height z that the depth image shows."""
     low, high = footprint.min(axis=0), footprint.max(axis=0)
     x, y = (g.ravel() for g in np.meshgrid(*(np.linspace(a, b, 25) for a, b in zip(low, high, strict=True))))
     places = np.stack((x, y), axis=1)

@@ -98,7 +98,6 @@ class Ground:
 
     def margin(self, relation: str, target: Object, anchor: Object, frame: FrameOfReference = FrameOfReference.VIEWER,
                **view: object) -> float:  # fmt: skip
-        """Signed margin of one relation between two objects, metres."""
         layout = self.layout((target, anchor), **view)
         pairs = Pairs(layout, layout.viewpoint(frame), np.array([0]), np.array([1]))
         return float(RELATIONS[relation](pairs)[0][0, 0])
@@ -115,7 +114,6 @@ class Ground:
 
 
 def lay(scene: Scene, limits: RelationConfig = LIMITS) -> Layout:
-    """The layout of a scene whose depth is exact."""
     return lay_out(scene, EXACT_DEPTH, limits)
 
 
@@ -153,13 +151,11 @@ def turned(scene: Scene, yaws: Sequence[float]) -> Scene:
 
 
 def _faced(detection: Detection, R: Array) -> Detection:
-    """The detection with its front, if it has one, turned by R."""
     front = detection.front
     return dataclasses.replace(detection, front=None if front is None else tuple(R @ np.array(front)))
 
 
 def rotation(axis: Array, angle: float) -> Array:
-    """(3, 3) rotation about a unit axis, radians."""
     x, y, z = axis
     K = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     return np.eye(3) + np.sin(angle) * K + (1 - np.cos(angle)) * (K @ K)
@@ -190,7 +186,6 @@ def rounded(scene: Scene, row: int) -> Scene:
 
 
 def seen_by_another_camera(scene: Scene, camera_T_other: Transform) -> Scene:
-    """The same objects, the same robot and the same speaker, in the frame of another camera."""
     other_T_camera = np.linalg.inv(camera_T_other.matrix)
     frame = scene.frame
     if (base := frame.base_T_camera) is not None:

@@ -101,20 +101,17 @@ class Table:
 
 
 def meant(answer: Resolution) -> str:
-    """The target's id, the value of the answer to a question, or the name of the refusal."""
     if answer.answer is not None:
         return f"= {answer.answer.value}"
     return answer.target.id if answer.target is not None else answer.status.value
 
 
 def spot(answer: Resolution) -> np.ndarray:
-    """The best place, metres, world frame."""
     assert answer.status is Status.OK, answer.message
     return np.array(answer.place.pose.position)
 
 
 def spots(answer: Resolution) -> np.ndarray:
-    """(N, 3) all places, metres, world frame."""
     assert answer.status is Status.OK, answer.message
     return np.array([place.pose.position for place in answer.places])
 
@@ -148,7 +145,6 @@ def pictures(tabletop: Table, seeds: range) -> Iterator[tuple[str, Rendering]]:
 
 
 def instructions(detections: Sequence[Detection], words: Sequence[str] = ("behind", "left of", "near")) -> list[str]:
-    """Sentences about them that may be ambiguous."""
     labels = [detection.label for detection in detections]
     several = sorted({label for label in labels if labels.count(label) > 1})
     landmark = sorted({label for label in labels if labels.count(label) == 1})[:1]

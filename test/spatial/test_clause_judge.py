@@ -27,7 +27,6 @@ BOTH = "the can behind the cup and left of the ball"
 
 
 def higher_is_farther(relation: str, target: str, anchor: str) -> float:
-    """A model with everything the other way round."""
     return 1.0 - behind(relation, target, anchor)
 
 
@@ -144,7 +143,6 @@ def test_what_the_camera_sees_tells_nothing_of_another_frame_of_reference(asked:
 
 @pytest.mark.parametrize("chosen", ["hair", "right"])
 def test_what_is_denied_of_a_shared_anchor_counts_for_each_of_them(asked: Asked, tabletop: Table, chosen: str) -> None:
-    """Whichever of the two is chosen: "hair" is asked about first."""
     seen = tabletop.scene("cup cup 0 0; ball ball 0.15 -0.1; can hair -0.004 0.2; can right 0.002 -0.2")
     for of_cup, expected in ((0.97, (OK, chosen, "settled")), (0.3, (AMBIGUOUS, None, "reported"))):
         said = {"cup": of_cup, chosen: 0.97}
@@ -259,7 +257,6 @@ def test_what_a_person_says_after_a_question_is_not_for_a_model_to_dispute(asked
 
 @functools.cache
 def two_cans(tabletop: Table, place: tuple[float, float]) -> Rendering:
-    """A can behind a cup and left of a ball, and another one somewhere."""
     return tabletop.scene("cup cup 0 0; ball ball 0.12 -0.1; can a -0.02 0.3", tabletop.can("b", *place))
 
 

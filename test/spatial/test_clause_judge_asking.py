@@ -171,7 +171,6 @@ def test_candidates_that_measurement_denies_need_no_question(asked: Asked, table
 
 
 def test_what_a_language_model_read_is_not_judged(two_sides: Rendering) -> None:
-    """It reads every sentence as one command."""
     queries = tuple(dataclasses.replace(one, read_by="m") for one in understood(BEHIND))
     reader = SimpleNamespace(read=lambda _: ModelReading(BEHIND, queries))
     judge = Judge(two_sides, says(("behind", "far")))
@@ -183,7 +182,6 @@ def test_what_a_language_model_read_is_not_judged(two_sides: Rendering) -> None:
 
 
 def failing(said: Any) -> Any:
-    """A model that fails, or says what is no probability."""
     return SimpleNamespace(judge=Mock(side_effect=said if isinstance(said, Exception) else [said]))
 
 
@@ -279,7 +277,6 @@ def test_a_judge_of_simulated_images_is_asked_about_no_others(two_sides: Renderi
 
 
 def test_a_model_that_does_not_understand_marks_costs_an_answer_nothing(two_sides: Rendering, tabletop: Table) -> None:
-    """It always answers with the first choice."""
     answers = Mock(side_effect=lambda _rgb, _question, choices: choices[0])
     config = config_from({"judge": {"mode": "fuse", "marks": "auto", "budget_s": 600.0}})
     resolver, alone = Resolver(config, SimpleNamespace(answer=answers)), tabletop.ask(two_sides, BEHIND)
@@ -299,7 +296,6 @@ HIGH, LOW = (100.0, 50.0, 140.0, 90.0), (100.0, 300.0, 140.0, 380.0)
 
 
 def by_picture(seen: Rendering) -> Says:
-    """A model that is right about sides in the picture."""
     x = {one.id: one.box_xyxy[0] + one.box_xyxy[2] for one in seen.detections}
     return lambda relation, target, anchor: 0.97 if (x[target] < x[anchor]) == (relation == "left of") else 0.03
 

@@ -162,7 +162,6 @@ def test_on_the_table_tells_which_box_and_on_the_tray_where_to(tabletop: Table, 
 
 
 def layout_of(seen: Rendering, attributes: Sequence[tuple[str, ...]] | None = None) -> Layout:
-    """The layout of a noisy frame; the detector's words are those given, or none."""
     words = attributes or [()] * len(seen.detections)
     given = tuple(dataclasses.replace(d, attributes=w) for d, w in zip(seen.detections, words, strict=True))
     frame = noisy(seen.frame, np.random.default_rng(0))
@@ -175,13 +174,11 @@ def judged(word: str, layout: Layout) -> np.ndarray:
 
 
 def cans(tabletop: Table, *colours: str) -> Rendering:
-    """Cans of these colours in a row, each with its colour as id."""
     step = 0.6 / max(1, len(colours) - 1)
     return tabletop.see(*(tabletop.can(c, -0.3 + n * step, 0.0, colour=c) for n, c in enumerate(colours)))
 
 
 def picked(tabletop: Table, seen: Rendering, words: str) -> str:
-    """The id or the refusal, where the detector says no colours."""
     return tabletop.meant(seen, words, without_attributes(seen.detections))
 
 
@@ -305,7 +302,6 @@ def test_several_places_are_the_sum_of_each(count: int) -> None:
 
 
 def test_of_objects_in_one_place_none_is_surely_the_middle_one() -> None:
-    """As of one object that a detector found three times."""
     scene = scene_of(9)
     one = scene.objects[4]
     copies = tuple(replace(one, detection=replace(one.detection, id=f"d{n}", label="cup")) for n in range(3))

@@ -30,8 +30,6 @@ SURE = {"schema": 1, "model": "sure", "slope": 0.0, "offset": 4.0, "recall": 1.0
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """A detector that finds what it is told."""
-
     found: tuple[Detection, ...]
     profile: DetectorProfile | None = None
 
@@ -58,7 +56,6 @@ class Nearsighted(Finding):
 
 
 def scored(label: str, score: float, others: float = 0.9) -> tuple[Detection, ...]:
-    """The detections, those of a name with a score of their own."""
     return tuple(dataclasses.replace(one, score=score if one.label == label else others) for one in DETECTIONS)
 
 

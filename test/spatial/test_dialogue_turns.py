@@ -30,8 +30,6 @@ DOUBTED = "cup cup 0 0; can red 0.16 0.08 red; can blue -0.2 -0.2 blue"
 
 
 class Talk:
-    """A dialogue whose frame and detections may change between the words."""
-
     def __init__(self, seen: Rendering, detections: Sequence[Detection] | None = None) -> None:
         self.frame, self.detections = seen.frame, tuple(detections or seen.detections)
         self.answered: Answered | None = None
@@ -40,7 +38,6 @@ class Talk:
     resolution = property(lambda self: self.answered.resolution)
 
     def say(self, *words: str) -> str:
-        """What the last words lead to: an id, several, or the status and the question."""
         for each in words:
             self.answered = Resolver().look_at(self.frame, self.detections).ask(each, follows=self.dialogue or ())
         answer = self.resolution
@@ -126,7 +123,6 @@ def test_what_was_denied_does_not_come_back_and_there_are_as_many_turns_as_candi
 
 
 def renamed(detections: Sequence[Detection]) -> list[Detection]:
-    """Another order and other ids, as a detector gives them on the next frame."""
     return [dataclasses.replace(d, id=f"n{n}") for n, d in enumerate(reversed(detections))]
 
 
@@ -330,7 +326,6 @@ def test_the_order_of_detections_changes_nothing(tabletop: Table, order: list[in
 
 @pytest.mark.parametrize("turn_deg", [35, 180, -120])
 def test_turning_world_and_camera_leaves_the_answers(tabletop: Table, around: Rendering, turn_deg: float) -> None:
-    """The base frame is another one; the image is the same."""
     t = np.radians(turn_deg)
     moved = np.array([[np.cos(t), -np.sin(t), 0, 1.5], [np.sin(t), np.cos(t), 0, -0.7], [0, 0, 1, 0.4], [0, 0, 0, 1]])
     pose = Transform("map", around.frame.frame_id, moved @ around.frame.base_T_camera.matrix)

@@ -209,7 +209,6 @@ AMBIGUOUS, OK, LOW, UNSATISFIED = Status.AMBIGUOUS, Status.OK, Status.LOW_CONFID
 
 
 def placed(ground: Ground, **labelled: Sequence[tuple[float, float]]) -> Layout:
-    """Cubes by label, in this order, at places (ahead, right)."""
     return ground.layout([Object(*place, label=label) for label, places in labelled.items() for place in places])
 
 
@@ -310,7 +309,6 @@ def test_a_label_may_say_the_place_itself(ground: Ground) -> None:
     ],
 )
 def test_several_objects(ground: Ground, phrase: NounPhrase, status: Status, meant: set[int] | None) -> None:
-    """Each of them is as sure as the least of them."""
     boxes = [(0.8, -0.25), (0.8, 0.05), (0.8, 0.3)]
     layout = placed(ground, cup=[(0.6, -0.3), (0.6, 0.3)], box=boxes, can=[(1.0, -0.1)])
     verdict = decided(layout, phrase)

@@ -325,7 +325,6 @@ def test_anywhere_except_the_tray_is_beside_it(tabletop: Table, seen: Rendering,
 
 
 def test_what_is_to_be_avoided_is_padded_for_the_planner(tabletop: Table, seen: Rendering) -> None:
-    """Everything that may be meant is avoided."""
     answer = tabletop.ask(seen, "grab the can without touching the ball")
     assert (meant(answer), [avoided.id for avoided in answer.avoid]) == ("can", ["ball"])
     assert "avoids the ball (ball)" in answer.message
@@ -340,7 +339,6 @@ def test_what_is_to_be_avoided_is_padded_for_the_planner(tabletop: Table, seen: 
 
 
 def joined(tabletop: Table, seen: Rendering) -> tuple[Detection, ...]:
-    """The detections, with bodies "shelf:left" and "shelf:board" as one detection "shelf"."""
     masks: dict[str, Mask] = {}
     labels = {d.id: d.label for d in seen.detections}
     for id_, mask in seen.masks.items():
@@ -351,7 +349,6 @@ def joined(tabletop: Table, seen: Rendering) -> tuple[Detection, ...]:
 
 
 def open_box(tabletop: Table, name: str, x: float, y: float, size: tuple[float, float, float]) -> list[Body]:
-    """A floor of 8 mm and four walls as thick."""
     width, depth, height = size
     block, t = tabletop.block, 0.008
     return [
@@ -392,7 +389,6 @@ FAIL = [
 
 @pytest.fixture(scope="module", params=["exact", "noisy", "without a pose"])
 def chance(request: pytest.FixtureRequest, tabletop: Table) -> Callable[[str, str, str, str], float]:
-    """(scene, target, relation, anchor) → likelihood."""
     layouts: dict[str, Any] = {}
 
     def measured(name: str, target: str, relation: str, anchor: str) -> float:

@@ -141,7 +141,6 @@ def test_an_answer_carries_its_candidates_margins_and_confidence(tabletop: Table
 
 
 def visible_part(seen: Rendering, body: Body) -> float:
-    """Part of a body that would be seen if it were put into the scene."""
     camera, pose = seen.frame.camera, seen.frame.base_T_camera
     pixels = project(camera, pose.inverse().apply(body.corners()))
     (u0, v0), (u1, v1) = np.clip(pixels.min(axis=0), 0, None).astype(int), np.ceil(pixels.max(axis=0)).astype(int) + 1
@@ -174,7 +173,6 @@ class Spot:
 
 
 def apart(one: Body, other: Body) -> float:
-    """Distance along the table of their middles, metres."""
     return math.dist(one.position[:2], other.position[:2])
 
 

@@ -29,8 +29,6 @@ def images(tabletop: Table, scenes: int) -> list[Image]:
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One offered answer, and what came of it."""
-
     where: str
     asked: Resolution
     offered: OfferedAnswer

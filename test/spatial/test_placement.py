@@ -34,8 +34,6 @@ from spatial_vlm_ros.types.place_reasons import NoPlace, PlaceReason
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Asked:
-    """One request on one scene."""
-
     layout: Layout
     placing: Placing
 
@@ -264,7 +262,6 @@ def test_a_detected_table_carries_and_is_in_nobodys_way(tabletop: Table) -> None
 
 
 def rack(tabletop: Table, *heights: float, can: float = 0.1, **view: Any) -> tuple[Rendering, tuple[Detection, ...]]:
-    """Boards between two ends, as one detection, and a can before them."""
     boards = [tabletop.block(f"board{z}", 0, 0.1, (0.36, 0.22, 0.02), z=z) for z in heights]
     ends = [tabletop.block(f"end{x}", x, 0.1, (0.02, 0.22, max(heights))) for x in (-0.19, 0.19)]
     seen = tabletop.see(*boards, *ends, tabletop.can("can", 0.05, -0.2, height=can), **view)
@@ -390,7 +387,6 @@ def test_what_is_named_to_be_taken_away_leaves_a_place(tabletop: Table) -> None:
 
 
 def two_cans(tabletop: Table, *size: float) -> tuple[Body, list[Body]]:
-    """A low box of this size, and cans in a row on it."""
     cans = [tabletop.can(f"can{x}", x, 0.1, 0.03, 0.06, z=0.04) for x in (-0.05, 0.05)]
     return tabletop.block("base", 0, 0.1, size, "box"), cans
 

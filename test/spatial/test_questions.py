@@ -28,7 +28,6 @@ def even(rows: Sequence[int], n: int) -> np.ndarray:
 
 
 def asked(layout: Layout, phrase: NounPhrase = CAN, **request: object) -> Question:
-    """What is asked when the objects of the phrase's name are equally likely."""
     rows = [row for row, o in enumerate(layout.scene.objects) if phrase.category in ("object", o.detection.label)]
     return ask(phrase, rows, even(rows, len(layout)), layout, **request)  # type: ignore[arg-type]
 
@@ -157,8 +156,6 @@ def test_an_object_is_named_by_the_shortest_words_that_fit_no_other(tabletop: Ta
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """An instruction that is ambiguous in a scene, and what is asked."""
-
     where: str
     frame: RgbdFrame
     detections: tuple[Detection, ...]
@@ -170,7 +167,6 @@ class Case:
 
 @pytest.fixture(scope="module", params=[6, pytest.param(60, marks=pytest.mark.slow)], ids="{} scenes".format)
 def cases(request: pytest.FixtureRequest, tabletop: Table) -> list[Case]:
-    """Questions about random tables: one of each at least."""
     found = []
     for where, seen in pictures(tabletop, range(request.param)):
         layout = tabletop.layout(seen)

@@ -28,7 +28,6 @@ CUBE, TRAY, RING = O(1.0, 0.0), O(1.0, 0.0, (0.4, 0.3, 0.02)), O(1.0, 0.0, (0.3,
 
 
 def read() -> dict[str, list[str]]:
-    """The rows of margins.txt by their headings."""
     found: dict[str, list[str]] = {}
     heading = ""
     for line in Path(__file__).with_name("margins.txt").read_text(encoding="utf-8").splitlines():
@@ -86,7 +85,6 @@ def test_the_cone_of_behind_ends_at_45_degrees(ground: Ground, relation: str, as
 
 @pytest.mark.parametrize("pitch", [0, 35, 74])
 def test_heights_do_not_decide_what_is_behind(ground: Ground, pitch: float) -> None:
-    """And what is higher in the image is not farther for that."""
     bottle = O(0.8, 0.0, (0.06, 0.06, 0.3))
     for far in (O(1.0, 0.0, (0.06, 0.06, 0.03)), O(1.0, 0.0, (0.06, 0.06, 0.03), base=0.4)):
         for relation, pair, margin in (("behind", (far, bottle), 0.2), ("in front of", (bottle, far), 0.2),
@@ -251,7 +249,6 @@ def test_a_difference_in_height_is_no_surer_than_up(ground: Ground) -> None:
 
 
 def pair(layout: Layout) -> Pairs:
-    """The first object and the second."""
     return Pairs(layout, layout.viewpoint(VIEWER), np.array([0]), np.array([1]))
 
 
@@ -323,7 +320,6 @@ def asked(layout: Layout, name: str, *anchors: int, **more: object) -> AskedRela
 
 
 def likely(layout: Layout, relation: AskedRelation, places: np.ndarray, bottom: float | None = None) -> np.ndarray:
-    """Of the first object, moved to these places."""
     return clause_likelihood(*measured_over(layout, 0, relation, places, bottom))
 
 

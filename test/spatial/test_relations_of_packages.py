@@ -62,7 +62,6 @@ def install(site: Path, package: str, module: str, name: str, metadata: str = "d
 
 
 def run(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Python in a process that finds what is installed in `site`."""
     paths = os.pathsep.join((str(ROOT), str(site), os.environ.get("PYTHONPATH", "")))
     return subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, check=True, cwd=site.parent,
@@ -71,8 +70,6 @@ def run(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 class Told(NamedTuple):
-    """What came of one sentence."""
-
     answer: dict[str, Any]
     words: str
     reads_again: bool
@@ -101,7 +98,6 @@ def site(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def documented(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package of docs/relations.md, installed by pip."""
     text = (ROOT / "docs" / "relations.md").read_text().split("## Relations of other packages")[1]
     (project,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     (module,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

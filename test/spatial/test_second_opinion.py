@@ -29,8 +29,6 @@ PRIOR = ResolverConfig().second_opinion.prior
 
 
 class Names:
-    """A model that names one object of a rendering, or nothing; and remembers what it was asked."""
-
     def __init__(self, seen: Rendering, id_: str | None) -> None:
         self.box = next((d.box_xyxy for d in seen.detections if d.id == id_), None)
         self.asked: list[str] = []
@@ -61,8 +59,6 @@ def asked_of(
 
 @pytest.fixture
 def asked(tmp_path: Path) -> Asked:
-    """Asks with a second opinion that names one object, and was measured on these relations."""
-
     def ask(seen: Rendering, words: str, names: str | None, relations: Any, frame: Any = None) -> Resolution:
         path = "" if relations is None else written(tmp_path, relations)
         return asked_of(Names(seen, names), seen, words, frame, path)

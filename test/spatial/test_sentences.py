@@ -128,7 +128,6 @@ def test_sentences_mean(tabletop: Table, scene: str) -> None:
 
 
 def said(answer: Resolution) -> SpaceAnswer:
-    """The answer, which has no target and no place."""
     assert answer.status is Status.ANSWERED, answer.message
     assert (answer.code, answer.target, answer.place, answer.targets, answer.places) == (1, None, None, (), ())
     assert answer.message == answer.answer.words

@@ -160,7 +160,6 @@ def test_transforms_come_back_through_the_buffer(way: Way) -> None:
 
 @st.composite
 def detections(draw: st.DrawFn) -> tuple[int, int, list[Detection]]:
-    """Width and height of an image, and what was found in it."""
     width, height = draw(st.integers(1, 9)), draw(st.integers(1, 9))
     masks = hnp.arrays(bool, (height, width)).filter(np.any) | st.none()
     numbers = st.floats(-1e3, 1e3)

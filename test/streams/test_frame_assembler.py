@@ -83,7 +83,6 @@ class Feed:
         self.assembler.add(role, message, self.now)
 
     def frame(self, stamp_ns: int, focal: float = 4.0, parts: str = "irdo", lag: int = 0) -> None:
-        """A frame in the order of `parts`."""
         for role in map(PARTS.__getitem__, parts):
             if role == roles.RGB_INFO:
                 self.add(role, info(stamp_ns, focal))
@@ -350,7 +349,6 @@ PERSON = "person"
 
 
 def speaker_of(observation: PendingFrame | None) -> Any:
-    """Where the decoded frame says that the speaker is, metres, or None."""
     there = observation.decode()[0].camera_T_speaker
     assert there is None or (there.parent, there.child) == (OPTICAL, PERSON)
     return None if there is None else tuple(there.translation.tolist())
@@ -511,7 +509,6 @@ def corner() -> Corner:
 
 @pytest.fixture
 def feed(corner: Corner) -> Feed:
-    """An assembler with the robot, which knows the camera's pose, and a complete frame in it."""
     made = Feed()
     made.assembler = FrameAssembler(CONFIG, with_detections=False, robot=corner)
     made.add(roles.STATIC_TRANSFORMS, transform(0))
@@ -520,7 +517,6 @@ def feed(corner: Corner) -> Feed:
 
 
 def links(feed: Feed, *names: str, stamps: Sequence[int] = (START - 10 * MS, START + 10 * MS)) -> None:
-    """Transforms of links that move along x: 0.1 m before the frame, 0.3 m after it."""
     for name in names:
         for stamp, x in zip(stamps, (0.1, 0.3), strict=False):
             feed.add(roles.TRANSFORMS, transform(stamp, child=name, x=x))

@@ -34,7 +34,6 @@ METRES = np.array([[np.nan, 0.001, 1.5], [65.535, 0.002, 0.3]], np.float32)
 
 
 def image(pixels: np.ndarray, encoding: str, padding: int = 0, **fields: Any) -> Any:
-    """A message as rclpy makes it, rows padded with 0xAA."""
     height, width = pixels.shape[:2]
     rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(height, -1)
     rows = np.pad(rows, ((0, 0), (0, padding)), constant_values=0xAA)
@@ -322,7 +321,6 @@ FORMATS = "jpeg", "png", "16UC1; compressedDepth", "32FC1; compressedDepth png",
 
 
 def survives(message: Any) -> bool:
-    """Whether each decoder either refuses a message with a typed error or gives a whole image."""
     images = []
     for decode in (decode_rgb, decode_depth):
         with contextlib.suppress(SpatialVlmError):

@@ -92,12 +92,10 @@ class Desk:
             self.queue.step()
 
     def until(self, condition: Callable[[], Any]) -> None:
-        """Run what the thread hands over until a condition holds."""
         while not condition():
             self._jobs.get(timeout=DEADLINE)()
 
     def answered(self, words: str = SENTENCE, **frame: Any) -> str:
-        """The status of the next reply, after some words and a frame."""
         before = len(self.replies)
         self.ask(words)
         self.frame(**frame)
@@ -229,7 +227,6 @@ def test_an_exception_that_nobody_expected_costs_one_request(caplog: pytest.LogC
 
 
 def observed(desk: Desk, **frame: Any) -> str:
-    """Status that the next observation says a request would end with."""
     desk.queue.observer.forget()
     desk.queue.observer.begin()
     desk.frame(**frame)
@@ -334,8 +331,6 @@ FREE = "grab me the thing I drink my coffee from"
 
 
 class Pointing(Gate):
-    """Points at the cup, whatever the words."""
-
     def refer(self, rgb: Any, words: str) -> tuple[NamedObject, ...]:
         box = next(d.box_xyxy for d in DETECTIONS if d.id == "cup")
         return (NamedObject(words, box, None, None),) if rgb.size else ()

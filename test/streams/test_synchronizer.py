@@ -37,7 +37,6 @@ def synchronizer(size: int = SIZE) -> Synchronizer:
 
 
 def fed(arrivals: Sequence[Arrival], size: int = SIZE) -> list[MatchedMessages]:
-    """The matches; the message of a stamp is its stream and stamp."""
     sync = synchronizer(size)
     return [match for name, stamp in arrivals for match in sync.add(name, stamp, (name, stamp))]
 
@@ -318,7 +317,6 @@ def test_stamps_that_cannot_be_are_refused_with_topic_offset_limit_and_fix() -> 
 
 
 def why_old(freshness: Freshness, stamp: float, arrival: float) -> str:
-    """Reason why images of then do not answer a request at START; empty if they do."""
     streams = {RGB: Stream(2), DEPTH: Stream(2)}
     for stream in streams.values():
         stream.add(ns(stamp), None)

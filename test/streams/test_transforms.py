@@ -27,7 +27,6 @@ T0 = 1_700_000_000 * SECOND  # a time of today: its nanoseconds do not fit into 
 
 
 def moving(*stamps: int, parent: str = "base", child: str = "arm") -> TransformBuffer:
-    """One edge that moves 1 m per second along x."""
     buffer = TransformBuffer()
     for stamp in stamps:
         buffer.add(parent, child, stamp, ((stamp - T0) / SECOND, 0, 0), NONE)
@@ -344,7 +343,6 @@ def wandering(seed: int) -> TransformBuffer:
 
 
 def filled(samples: Any) -> TransformBuffer:
-    """A buffer of what an excerpt has."""
     buffer = TransformBuffer()
     for one in samples:
         buffer.add(one.parent, one.child, one.stamp_ns, one.translation, one.quaternion_xyzw, one.static)

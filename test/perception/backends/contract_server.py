@@ -151,7 +151,6 @@ def checked(path: str, headers: dict[str, str], data: bytes) -> Received:
 
 
 def strict(schema: dict[str, Any]) -> None:
-    """Strict mode: the root is an object, every object is closed and requires all of its fields."""
     if schema.get("type") == "object":
         if schema.get("additionalProperties") is not False or set(schema["required"]) != set(schema["properties"]):
             raise ValueError("a schema that strict mode does not take")
@@ -194,7 +193,6 @@ def silent(handler: Handler) -> None:
 
 
 def drips(handler: Handler) -> None:
-    """One byte at a time, each soon enough after the last."""
     _drip(handler, b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b" ")
 
 

@@ -167,7 +167,6 @@ def test_the_time_budget_ends_a_long_request(folders: Folders, name: str) -> Non
 
 
 def spoil(folder: Path, lost: str) -> None:
-    """Makes it another kind of model, or spoils the tokenizer: its files, a token, its template."""
     files = (folder / "tokenizer.json", folder / "tokenizer_config.json")
     if lost == "kind":
         edit(folder / "config.json", model_type="detr")

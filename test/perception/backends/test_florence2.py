@@ -23,7 +23,6 @@ STRIP = (WIDTH / 1000, HEIGHT / 1000) * 2  # pixels
 
 
 def written(*pixels: float) -> str:
-    """Location tokens of x, y, x, y, …: the strips that hold them."""
     spans = (WIDTH, HEIGHT) * (len(pixels) // 2)
     return "".join(f"<loc_{int(value / span * 1000)}>" for value, span in zip(pixels, spans, strict=True))
 

@@ -94,7 +94,6 @@ def cut(folder: Path, share: float, start: bytes = b"") -> None:
 
 
 def shards(folder: Path, *named: str) -> None:
-    """An index that names these files beside the one that is there; or nothing."""
     (folder / "model.safetensors").rename(folder / "model-00001.safetensors")
     listed = {str(n): name for n, name in enumerate(("model-00001.safetensors", *named))} if named else {}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": listed}))

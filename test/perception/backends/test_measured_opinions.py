@@ -40,7 +40,6 @@ def calibrated(folder: Path, options: str, *more: str, grounder: str = "server")
 
 
 def resolved(words: str, folder: Path, grounder: str, options: str, **parameters: dict[str, Any]) -> dict[str, Any]:
-    """The answer of `spatial-vlm resolve` about the first frame of a folder."""
     file = folder.parent / "parameters.yaml"
     file.write_text(json.dumps({"/**": {"ros__parameters": parameters}}))
     image = [part for name in ("rgb.png", "depth.png", "camera_info.json")
@@ -145,7 +144,6 @@ def test_of_models_that_are_composed_the_one_that_is_asked_is_named(tmp_path: Pa
 
 
 def looks(handler: Handler) -> None:
-    """Finds everything; asked where A is, it looks at the marks."""
     received = handler.server.contract.received[-1]
     if "answer" not in received.answer_schema["properties"]:
         EVERYTHING(handler)

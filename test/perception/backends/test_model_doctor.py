@@ -32,7 +32,6 @@ LISTED = "owlvit-base-patch32-int8"
 
 
 def the_error(name: str, **options: str) -> Finding:
-    """The last finding, the only error, which has a repair."""
     *before, last = examine_grounder(name, options)
     assert all(finding.level is not Severity.ERROR for finding in before)
     assert last.level is Severity.ERROR

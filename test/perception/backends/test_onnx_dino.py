@@ -57,7 +57,6 @@ def taught(folder: Path) -> GroundingDino:
 
 @pytest.fixture(scope="module")
 def plain_folder(folders: Folders) -> Path:
-    """Random weights: for what does not depend on what is found."""
     return folders["grounding-dino"]
 
 

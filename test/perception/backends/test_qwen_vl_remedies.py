@@ -95,12 +95,10 @@ def plain(folder: Path) -> Answers:
 
 @pytest.fixture(scope="module")
 def trained(remedied: Path) -> Answers:
-    """Of the checkpoint with what it learnt with."""
     return answers(load(remedied))
 
 
 def published() -> norms.PublishedNorm:
-    """A normaliser whose gamma differs from channel to channel."""
     norm = norms.PublishedNorm(64, mean=0.8, largest=1.2)
     with torch.no_grad():
         norm.gamma.copy_(1 + torch.rand(64, generator=torch.Generator().manual_seed(3)))
@@ -115,7 +113,6 @@ Answers = list[tuple[str, float | None]]
 
 
 def answers(grounder: WordModel) -> Answers:
-    """What it writes of both images, and its score where that can be read."""
     results: Answers = []
     for rgb in (CUP_LEFT, CUP_RIGHT):
         found: Any = ()
@@ -177,7 +174,6 @@ def asked(folder: Path, **options: str) -> Putting:
 
 
 def assert_same(found: Answers, folder: Path, put: Putting) -> None:
-    """Texts are equal; so are scores, where there are any."""
     for (text, score), (expected, by, _) in zip(found, by_hand(folder, put), strict=True):
         assert text == expected
         assert score is None or score == pytest.approx(by, rel=1e-4)

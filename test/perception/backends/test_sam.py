@@ -291,7 +291,6 @@ def loaded(folder: Path, **options: str) -> ConceptDetector:
 
 
 def by_transformers(category: str, threshold: float) -> dict[str, Any]:
-    """What transformers' own model, tokenizer and post-processing find in NOISE."""
     texts = tiny.tokenizer()(category, padding="max_length", max_length=tiny.LENGTH, return_tensors="pt")
     with torch.inference_mode():
         output = tiny.sam3()(pixel_values=tiny.SAM3_PREPARATION(NOISE, CPU), **texts)

@@ -272,7 +272,6 @@ def test_a_dead_server_is_a_model_error_of_the_resolver_and_never_not_found(away
 
 
 def sees(handler: contract.Handler) -> None:
-    """Writes the box of the shape that it sees in thousandths."""
     finds(("shape", [round(1000 * side) for side in contract.box_seen(handler)]))(handler)
 
 
@@ -287,7 +286,6 @@ def test_a_server_that_writes_as_stated_loads_and_one_down_too(away: str, caplog
 
 
 def shows_where(handler: contract.Handler) -> None:
-    """Names the side of the image on which the dark object is; an answer of the requested schema."""
     received = handler.server.contract.received[-1]
     columns = np.flatnonzero((received.image < 60).all(axis=2).any(axis=0))
     side = "left" if columns.mean() < received.image.shape[1] / 2 else "right"

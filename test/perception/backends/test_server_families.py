@@ -74,7 +74,6 @@ NOWHERE = "http://127.0.0.1:9/v1"
 
 
 def few(names: Iterable[str], *kept: str) -> list[Any]:
-    """Names for a table, of which but these are slow."""
     return [pytest.param(name, marks=() if name in kept else pytest.mark.slow) for name in names]
 
 

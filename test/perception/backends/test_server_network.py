@@ -39,7 +39,6 @@ class Other:
 
 
 def failing(error: Exception) -> Callable[[], Mock]:
-    """What loads a fallback that fails so."""
     return lambda: Mock(spec=["ground"], **{"ground.side_effect": error})
 
 

@@ -116,7 +116,6 @@ def stop(process: subprocess.Popen[str]) -> None:
 
 @pytest.fixture(scope="module")
 def served(checkpoint: Path) -> Iterator[dict[str, str]]:
-    """Options of a client: the model, and where it is served."""
     process, port = start(checkpoint)
     yield {"url": f"http://127.0.0.1:{port}/v1", "model": str(checkpoint)}
     stop(process)

@@ -43,7 +43,6 @@ SMALL = {"qwen2_5_vl": (252, 140), "qwen3_vl": (256, 128)}
 
 
 def tolerance(kind: str) -> float:
-    """Half a unit of the family's coordinates, in pixels, and a little."""
     return 0.55 if kind == "qwen2_5_vl" else 0.1
 
 

@@ -43,7 +43,6 @@ LESSONS = [Lesson(RGB, "Where is the cup?", "[]")]
 
 
 def compiles(test: Callable[..., None]) -> Callable[..., None]:
-    """Marks a test that has torch compile; torch.compile itself imports what torch deprecates."""
     return pytest.mark.slow(pytest.mark.filterwarnings("ignore::DeprecationWarning")(test))
 
 

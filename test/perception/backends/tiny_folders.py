@@ -67,7 +67,6 @@ def opened(folder: Path, **options: str) -> Any:
 
 
 def refusal(backend: str, folder: Path, **options: str) -> str:
-    """The one line of the error with which a backend refuses a folder; it says what to do."""
     with pytest.raises(ModelError) as raised:
         load_grounder(backend, {"model": str(folder), "device": "cpu", **options})
     assert raised.value.repair

@@ -30,7 +30,6 @@ SAM_SIDE = 128
 
 
 def image(left: tuple[int, int, int] = RED, right: tuple[int, int, int] = BLUE) -> Rgb:
-    """A rectangle at LEFT and one at RIGHT on grey; (HEIGHT, WIDTH, 3) uint8."""
     rgb = np.full((HEIGHT, WIDTH, 3), 120, np.uint8)
     for (x0, y0, x1, y1), colour in ((LEFT, left), (RIGHT, right)):
         rgb[y0:y1, x0:x1] = colour
@@ -59,7 +58,6 @@ DETECTORS = {
 
 
 def grounding_dino(kind: str, form: str, **parts: Any) -> Any:
-    """A detector of random weights; `kind` is its model_type, `form` a key of CONFIGS."""
     made, config = DETECTORS[kind]
     torch.manual_seed(0)
     return made(config(**{**CONFIGS["grounding dino"], **CONFIGS[form], **parts})).eval()
@@ -140,7 +138,6 @@ SAM_PREPARATION = Preparation(SAM_SIDE, 1 / 255, (0.485, 0.456, 0.406), (0.229, 
 
 
 def prepared_by(kind: str, side: int, preparation: Preparation) -> dict[str, Any]:
-    """What a published file says of an image processor."""
     size, mean, std = {"height": side, "width": side}, list(preparation.mean), list(preparation.std)
     told = {"image_processor_type": kind, "size": size, "rescale_factor": preparation.factor, "resample": 2}
     return {**told, "image_mean": mean, "image_std": std}
@@ -302,7 +299,6 @@ def sam3_config(words: int = 55) -> transformers.Sam3Config:
 
 
 def sam3(words: int = 55) -> transformers.Sam3Model:
-    """SAM 3 of random weights whose scores, boxes and masks differ between phrases and objects."""
     torch.manual_seed(0)
     return spread(transformers.Sam3Model(sam3_config(words)))
 

@@ -198,7 +198,6 @@ def _padded(rows: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
 
 
 def _conversations(tokenizer: Any, asked: Sequence[str], replies: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Tokens of whole conversations, padded on the right, with labels for the replies alone."""
     prompts, answers = ([tokenizer.encode(text) for text in texts] for texts in (asked, replies))
     rows = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
     input_ids, lengths = _padded(rows, tokenizer.pad_token_id), torch.tensor([len(row) for row in rows])
@@ -244,7 +243,6 @@ def _teach(model: Any, batch: Callable[[], dict[str, Any]], steps: int) -> None:
 
 
 def _least_surety(logits: torch.Tensor, labels: torch.Tensor, aligned: bool) -> float:
-    """Smallest probability that the model gives to a token it should say."""
     if not aligned:  # a decoder's output at one place is what it says at the next
         logits, labels = logits[:, :-1], labels[:, 1:]
     right = logits.detach().softmax(-1).gather(2, labels.clamp(min=0)[:, :, None])[:, :, 0]
@@ -311,7 +309,6 @@ def paligemma_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 1500)
 
 
 def _paligemma_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson], tokens: int) -> dict[str, Any]:
-    """Image, <bos>, prompt and a line end, then the reply: as big_vision writes it, without the code under test."""
     asked = ["<image>" * tokens + f"<bos>{lesson.question}\n" for lesson in lessons]
     batch = _conversations(tokenizer, asked, [f"{lesson.reply}<eos>" for lesson in lessons])
     prompts = torch.tensor([len(tokenizer.encode(text)) for text in asked])
@@ -400,7 +397,6 @@ def llava_folder(
 
 
 def _llava_batch(tokenizer: Any, images: Any, lessons: Sequence[Lesson], before: str) -> dict[str, Any]:
-    """Squares and conversations, written without the code under test."""
     squares = []
     for lesson in lessons:
         height, width = lesson.rgb.shape[:2]
@@ -426,7 +422,6 @@ def molmo2_tokenizer() -> Any:
 
 
 def molmo2_folder(folder: Path) -> Path:
-    """Save a tiny Molmo 2 of random weights; its processor needs torchvision."""
     torch.manual_seed(SEED)
     tokenizer, size = molmo2_tokenizer(), {"height": SIDE, "width": SIDE}
     images = transformers.Molmo2ImageProcessor(size=size, max_crops=2, overlap_margins=[1, 1])

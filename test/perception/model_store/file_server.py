@@ -10,8 +10,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class FileServer:
-    """What it has, what it does, and what it was asked."""
-
     files: dict[str, bytes] = field(default_factory=dict)
     cut: int | None = None  # bytes of each answer after which the connection is closed
     ranges: bool = True  # whether it knows them

@@ -40,7 +40,6 @@ ENTRY = entry_of(FILES)
 
 @pytest.fixture(autouse=True)
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty store, and no wait between connections."""
     for name in ("HF_ENDPOINT", "HF_HUB_OFFLINE", "HF_TOKEN", "HF_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("SPATIAL_VLM_MODELS", str(tmp_path / "models"))
