@@ -158,7 +158,7 @@ class _PointsElsewhere:
     """A model that names another object than the measurement does."""
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        from spatial_vlm_ros.perception.given_detections import GivenDetections
+        from spatial_vlm_ros.perception.imported_detections import GivenDetections
 
         return GivenDetections(DETECTIONS).ground(rgb, phrases)
 

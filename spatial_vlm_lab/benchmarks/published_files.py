@@ -27,7 +27,7 @@ import numpy as np
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
 from spatial_vlm_ros.files.reading import MIB, check_regular, linked_in_cache, open_regular, read_bytes, unreadable
 from spatial_vlm_ros.recording.frame_folder import read_rgb
-from spatial_vlm_ros.streams.codecs import decode_image
+from spatial_vlm_ros.streams.image import decode_image
 from spatial_vlm_ros.types import Rgb
 
 # Most bytes of:

@@ -38,8 +38,7 @@ def list_bundles(folder: Path | None, as_json: bool) -> None:
     Each line has time, status, words and reason. FOLDER is ~/.local/state/spatial_vlm_ros/evidence by default. Exit
     code: 1 if a bundle is damaged, else 0.
     """
-    from spatial_vlm_ros.recording.evidence.bundle import read_record
-    from spatial_vlm_ros.recording.evidence.store import bundles_in, evidence_folder
+    from spatial_vlm_ros.recording.evidence.bundle import bundles_in, evidence_folder, read_record
 
     folder, damaged = folder or evidence_folder(""), 0
     found = bundles_in(folder)

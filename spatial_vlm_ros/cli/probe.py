@@ -67,8 +67,7 @@ def probe(grounder: str, grounder_options: str, blindness: bool, questions: str,
     from spatial_vlm_ros.output import terminal
     from spatial_vlm_ros.perception import load_grounder
     from spatial_vlm_ros.perception.backends import takes_option
-    from spatial_vlm_ros.perception.cost import measure
-    from spatial_vlm_ros.perception.probing import image, probe_grounder
+    from spatial_vlm_ros.perception.probing import image, measure, probe_grounder
     from spatial_vlm_ros.types import NounPhrase
 
     if takes_option(grounder, "probe"):

@@ -20,8 +20,7 @@ from spatial_vlm_ros.language.rendering import named, say_step, unheeded
 from spatial_vlm_ros.printable import printable
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.perception.cost import BackendCost
-    from spatial_vlm_ros.perception.probing import ConventionVerdict
+    from spatial_vlm_ros.perception.probing import BackendCost, ConventionVerdict
     from spatial_vlm_ros.vlm.diagnostics.report import Diagnosis
 
 _Step = TypeVar("_Step")

@@ -11,7 +11,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.parameters.bounds import words_in
-from spatial_vlm_ros.parameters.nodes import BagConfig, EvidenceConfig, NodeConfig, PlayerConfig
+from spatial_vlm_ros.parameters.nodes import (
+    DESCRIPTION_TOPIC,
+    BagConfig,
+    EvidenceConfig,
+    NodeConfig,
+    PlayerConfig,
+    StreamConfig,
+)
 from spatial_vlm_ros.parameters.resolver import (
     DecisionConfig,
     DepthConfig,
@@ -26,10 +33,16 @@ from spatial_vlm_ros.parameters.resolver import (
     config_from,
 )
 from spatial_vlm_ros.parameters.settings import Settings, settings_from
-from spatial_vlm_ros.parameters.streams import DESCRIPTION_TOPIC, StreamConfig
 
 if TYPE_CHECKING:
-    from spatial_vlm_ros.parameters.arm import ArmPlannerConfig, GateConfig, SimArmConfig
+    from spatial_vlm_ros.parameters.arm import (
+        PLANNERS,
+        ArmPlannerConfig,
+        GateConfig,
+        RobotPreset,
+        SimArmConfig,
+        robot_from,
+    )
     from spatial_vlm_ros.parameters.manipulation import (
         GoalConfig,
         GraspConfig,
@@ -40,7 +53,6 @@ if TYPE_CHECKING:
         WorkspaceConfig,
         planning_from,
     )
-    from spatial_vlm_ros.parameters.robots import PLANNERS, RobotPreset, robot_from
 
 __all__ = [
     "DESCRIPTION_TOPIC",

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spatial_vlm_ros.parameters.bounds import check_names, filled
-from spatial_vlm_ros.parameters.nodes import EvidenceConfig, NodeConfig
+from spatial_vlm_ros.parameters.nodes import EvidenceConfig, NodeConfig, StreamConfig
 from spatial_vlm_ros.parameters.resolver import ResolverConfig
-from spatial_vlm_ros.parameters.streams import StreamConfig
 
 
 @dataclass(frozen=True)

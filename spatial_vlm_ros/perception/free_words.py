@@ -22,8 +22,7 @@ from spatial_vlm_ros.parameters import LiftConfig, ResolverConfig
 from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.grounder import Grounding, model_errors
 from spatial_vlm_ros.perception.grounding_checks import check_detections, grounding_of_objects
-from spatial_vlm_ros.perception.masking import with_mask
-from spatial_vlm_ros.perception.referring import Referrer, check_found, covers, in_box, named, referrer_of
+from spatial_vlm_ros.perception.referring import Referrer, check_found, covers, in_box, named, referrer_of, with_mask
 from spatial_vlm_ros.spatial.free_words import POINTED_LABEL, checkable, judged_choice, refused_choice
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.support_check import nested

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Convert detections of other tools: results in COCO format, and `supervision.Detections`.
+"""Given detections as a grounder, and those of other tools: results in COCO format, `supervision.Detections`.
 
 Reads their fields without importing pycocotools or supervision. Sources: cocodataset.org/#format-results and cocoapi's
 common/maskApi.c (rleFrString: counts as a text); supervision 0.31, detection/core.py (the fields).
@@ -15,7 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.types import Detection, Mask
+from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.grounding_checks import check_detections
+from spatial_vlm_ros.perception.labels import label_match
+from spatial_vlm_ros.spatial.detector_profile import GIVEN
+from spatial_vlm_ros.types import Detection, Mask, NounPhrase, Rgb
 
 _PART = 4  # fractional bits of cv2's coordinates
 _COUNT_BITS, _MORE, _SIGN = 5, 0x20, 0x10  # of a character of RLE counts: bits of the number, and two flags
@@ -137,3 +141,17 @@ def from_supervision(found: Any, names: Sequence[str] | Mapping[int, str] | None
         left, top, right, bottom = (float(value) for value in box)
         detections.append(Detection(f"d{number}", str(label), score, (left, top, right, bottom), mask))
     return tuple(detections)
+
+
+class GivenDetections:
+    """A grounder that answers from given detections."""
+
+    looks = False
+
+    def __init__(self, detections: Sequence[Detection]) -> None:
+        self._detections = tuple(detections)
+
+    def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
+        """Match the labels to the phrases; see Grounder.ground."""
+        detections = check_detections(self._detections, rgb.shape[1], rgb.shape[0])
+        return Grounding(detections, label_match(phrases, detections), profile=GIVEN)

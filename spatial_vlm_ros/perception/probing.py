@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find out how a model writes locations: show it images with one shape at a known position and read its answers.
+"""Find out how a model writes locations, from images with one shape at a known position; and what a backend costs.
 
 Conventions differ by factors or by the order of x and y, so the numbers of a model that sees the shape fit only one of
 them. The images are chosen so that this holds: sides are far from 100 and 1000 and from multiples of the usual patch
@@ -13,6 +13,9 @@ import itertools
 import logging
 import math
 import re
+import resource
+import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -441,3 +444,44 @@ def check_convention(model: str, grounder: Grounder) -> bool:
             "model %r: it is not confirmed that it writes places as %s: %s", model, verdict.stated, verdict.reason
         )
     return verdict.outcome == "confirmed"
+
+
+@dataclass(frozen=True)
+class BackendCost:
+    """Cost of requests to one backend, one after the other, in this process."""
+
+    load_s: float  # seconds to load it
+    first_s: float  # seconds of the first request, which may compile or warm up
+    median_s: float  # seconds of the others, median
+    p95_s: float  # the same, 95th percentile
+    cpu_s: float  # mean processor time of each of the others, all cores, seconds; without that of a server
+    frames: int
+    peak_mb: float  # peak memory of this process since its start, loading included, 10^6 bytes
+    gpu_peak_mb: float | None  # peak memory of torch on the GPU, 10^6 bytes; None without torch or a GPU
+    runs_on: str  # device or providers that the backend reports; empty if it reports none
+
+
+def measure(
+    load: Callable[[], Grounder], rgb: Rgb, phrases: Sequence[NounPhrase], frames: int, most_s: float = 120.0
+) -> BackendCost:
+    """Load a backend and measure up to `frames` further requests, at least one, for the same phrases in an image."""
+    started = time.perf_counter()
+    grounder = load()
+    loaded = time.perf_counter()
+    grounder.ground(rgb, phrases)
+    begun, busy = time.perf_counter(), time.process_time()
+    taken: list[float] = []
+    while not taken or (len(taken) < frames and time.perf_counter() - begun < most_s):
+        before = time.perf_counter()
+        grounder.ground(rgb, phrases)
+        taken.append(time.perf_counter() - before)
+    cpu = (time.process_time() - busy) / len(taken)
+    median, p95 = np.percentile(taken, [50.0, 95.0])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    torch, gpu = sys.modules.get("torch"), None
+    if torch is not None and torch.cuda.is_available():
+        gpu = float(torch.cuda.max_memory_allocated()) / 1e6
+    providers, runner = getattr(grounder, "providers", None), getattr(grounder, "runner", None)
+    where = "" if runner is None else f"{runner.device} {str(runner.dtype).removeprefix('torch.')}"
+    where = ", ".join(providers) if isinstance(providers, tuple) else where
+    return BackendCost(loaded - started, begun - loaded, float(median), float(p95), cpu, len(taken), peak, gpu, where)

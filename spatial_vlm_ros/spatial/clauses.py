@@ -22,9 +22,9 @@ from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.belief import FLOOR, ClauseBelief, PhraseBelief, Rows, clause_likelihood, normal_cdf
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure_set, measure_two
+from spatial_vlm_ros.spatial.relations.contact import from_the_topmost
 from spatial_vlm_ros.spatial.relations.pairs import least_sure
 from spatial_vlm_ros.spatial.relations.resting import FAR
-from spatial_vlm_ros.spatial.relations.topmost import from_the_topmost
 from spatial_vlm_ros.spatial.surfaces import is_shelf_unit, means_inside
 from spatial_vlm_ros.types import Distance, FrameOfReference, PinholeCamera, RelationClause
 

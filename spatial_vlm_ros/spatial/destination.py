@@ -18,8 +18,7 @@ from spatial_vlm_ros.spatial.belief import PhraseBelief
 from spatial_vlm_ros.spatial.decision import ResolvedChoice, in_doubt, phrases_not_found
 from spatial_vlm_ros.spatial.free_space import lies_in
 from spatial_vlm_ros.spatial.layout import Layout, name_of, names_of
-from spatial_vlm_ros.spatial.parts.burners import standing_on
-from spatial_vlm_ros.spatial.parts.finding import noun_of
+from spatial_vlm_ros.spatial.parts.finding import noun_of, standing_on
 from spatial_vlm_ros.spatial.parts.region import SHARE, Region
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.placement import PlaceRequest, Placing, find_places, has_place

@@ -34,7 +34,7 @@ from spatial_vlm_ros.spatial.layout import Array, Layout
 from spatial_vlm_ros.spatial.parts.drawers import top_panel
 from spatial_vlm_ros.spatial.parts.levels import levels
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs
-from spatial_vlm_ros.spatial.relations.topmost import APART, MOST_POINTS, broad_levels, covering
+from spatial_vlm_ros.spatial.relations.contact import APART, MOST_POINTS, broad_levels, covering
 from spatial_vlm_ros.types import FrameOfReference
 from spatial_vlm_ros.types.place_reasons import NoPlaceCause
 from spatial_vlm_ros.types.query import Preposition

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import ShapeError
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
-from spatial_vlm_ros.streams.detections import mask_crop
+from spatial_vlm_ros.streams.decoding import mask_crop
 from spatial_vlm_ros.types import Depth, Detection, PinholeCamera, Quaternion, Rgb, Transform
 
 SECOND = 1_000_000_000  # nanoseconds

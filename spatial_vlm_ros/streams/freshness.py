@@ -8,12 +8,127 @@ late delivery by a stalled network does not make it newer. All times are by the 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from spatial_vlm_ros.errors import ClockError, StaleInputError
 from spatial_vlm_ros.parameters import StreamConfig
-from spatial_vlm_ros.streams.clocks import SECOND, ClockEstimate, StreamClocks
 from spatial_vlm_ros.streams.synchronizer import MatchedMessages, Stream
+
+# ----------------------------------------------------------------------------------------------------
+# The offset between the clock that stamps a stream and the clock that receives it. Each message gives arrival − stamp =
+# latency − offset, where offset says how far the clock of the stamps runs ahead. Latency is never negative, so the
+# lower envelope of that difference bounds the offset from below. Message times alone cannot tell how much of it is
+# latency.
+
+SECOND = 1_000_000_000
+WINDOW = 10.0  # s: after a clock was changed, it is known again after this long
+_SAMPLES = 300  # of one stream: 10 s at 30 Hz
+_LOW, _HIGH = 0.05, 0.95  # quantiles of the samples for the envelope and the spread: single wild stamps do not count
+_MOST_FRAMES = 200  # most transforms that are watched
+
+
+@dataclass(frozen=True)
+class ClockEstimate:
+    """Estimate from a window of messages, seconds."""
+
+    # arrival − stamp at the lower envelope: the least latency minus the offset. Negative: the stamps run ahead
+    lag: float
+    spread: float  # from there to the 95 % quantile: how much the latency varies
+    samples: int
+
+    @property
+    def ahead(self) -> float:
+        """Least lead of the stamps over the receiving clock, seconds; negative: nothing shows that they run ahead."""
+        return -self.lag
+
+    def offset(self, max_latency: float) -> tuple[float, float]:
+        """Lead of the stamps' clock and its uncertainty, seconds, if the least latency is at most `max_latency`."""
+        return max_latency / 2 - self.lag, max_latency / 2
+
+
+class StreamClock:
+    """The last stamps and arrivals of one stream."""
+
+    def __init__(self) -> None:
+        self._samples: deque[tuple[int, int]] = deque(maxlen=_SAMPLES)  # arrival, arrival - stamp
+
+    def add(self, stamp_ns: int, arrival_ns: int) -> None:
+        """Add a message.
+
+        A clock that jumps back starts anew; a stamp of 0 (a clock that has not started) is ignored.
+        """
+        if arrival_ns <= 0:
+            return
+        if self._samples and arrival_ns < self._samples[-1][0]:
+            self._samples.clear()
+        self._samples.append((arrival_ns, arrival_ns - stamp_ns))
+
+    @property
+    def newest_lag(self) -> float | None:
+        """Arrival − stamp of the last message, seconds; None before the first."""
+        return self._samples[-1][1] / SECOND if self._samples else None
+
+    def estimate(self) -> ClockEstimate | None:
+        """Estimate from the last WINDOW seconds of messages; None before the first message."""
+        if not self._samples:
+            return None
+        since_ns = self._samples[-1][0] - WINDOW * SECOND
+        lags = sorted(lag for arrival, lag in self._samples if arrival >= since_ns)
+        low, high = lags[int(_LOW * len(lags))], lags[min(len(lags) - 1, int(_HIGH * len(lags)))]
+        return ClockEstimate(low / SECOND, (high - low) / SECOND, len(lags))
+
+
+class StreamClocks:
+    """The clocks that stamp several streams, by name."""
+
+    def __init__(self) -> None:
+        self.clocks: dict[str, StreamClock] = {}
+
+    def add(self, stream: str, stamp_ns: int, arrival_ns: int) -> None:
+        """Add a message."""
+        self.clocks.setdefault(stream, StreamClock()).add(stamp_ns, arrival_ns)
+
+    def clear(self) -> None:
+        """Forget all messages."""
+        self.clocks.clear()
+
+    def estimate(self, stream: str) -> ClockEstimate | None:
+        """Estimate from the last messages of a stream; None before the first."""
+        clock = self.clocks.get(stream)
+        return None if clock is None else clock.estimate()
+
+    def estimates(self) -> dict[str, ClockEstimate]:
+        """Stream → estimate from its messages of the last seconds."""
+        found = {stream: self.estimate(stream) for stream in self.clocks}
+        return {stream: estimate for stream, estimate in found.items() if estimate is not None}
+
+
+class TransformClocks(StreamClocks):
+    """The clocks that stamp moving transforms, one for each child frame."""
+
+    def add_message(self, message: Any, arrival_ns: int) -> None:
+        """Add a tf2_msgs/TFMessage of /tf; entries without stamp or name are ignored, as in TransformBuffer."""
+        for entry in getattr(message, "transforms", None) or ():
+            try:
+                child = str(entry.child_frame_id).removeprefix("/")
+                stamp_ns = entry.header.stamp.sec * SECOND + entry.header.stamp.nanosec
+            except (AttributeError, TypeError):
+                continue
+            if child in self.clocks or len(self.clocks) < _MOST_FRAMES:
+                self.add(child, stamp_ns, arrival_ns)
+
+    def ahead(self, child: str) -> float | None:
+        """Time by which the stamps of a child frame run ahead of now, seconds; None if nothing is known.
+
+        Both the window and the last message must show it. So a single wild stamp does not count, and a corrected clock
+        counts as correct at once.
+        """
+        estimate = self.estimate(child)
+        newest_lag = None if estimate is None else self.clocks[child].newest_lag
+        return None if estimate is None or newest_lag is None else min(estimate.ahead, -newest_lag)
 
 
 class Freshness(StreamClocks):

@@ -6,8 +6,8 @@ import functools
 from collections.abc import Sequence
 
 from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.imported_detections import GivenDetections
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 

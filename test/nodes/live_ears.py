@@ -14,7 +14,7 @@ from tf2_msgs.msg import TFMessage
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.camera_info import camera_of
-from spatial_vlm_ros.streams.detections import detections_of
+from spatial_vlm_ros.streams.decoding import detections_of
 from spatial_vlm_ros.streams.frame_assembler import stamp_of
 from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
 from spatial_vlm_ros.types import Detection, RgbdFrame

@@ -18,8 +18,8 @@ from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.free_words import POINTED_ID
-from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.imported_detections import GivenDetections
 from spatial_vlm_ros.resolver import Answered, Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.sim.sensor import noisy

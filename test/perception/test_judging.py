@@ -16,7 +16,7 @@ from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception import judging
 from spatial_vlm_ros.perception.backends.families import FAMILIES, family_box_text
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS
-from spatial_vlm_ros.perception.given_detections import GivenDetections
+from spatial_vlm_ros.perception.imported_detections import GivenDetections
 from spatial_vlm_ros.perception.judging import SCENES_OF_A_FORM, AskedJudge, RelationQuestion, judge_of, with_marks
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame

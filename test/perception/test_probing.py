@@ -13,7 +13,7 @@ from cli_runs import run, told
 from tables import tables
 
 from spatial_vlm_ros.errors import InputError, ModelError
-from spatial_vlm_ros.perception import cost, probing
+from spatial_vlm_ros.perception import probing
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, Convention, from_pixels
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.labels import label_match
@@ -362,18 +362,18 @@ class Slow:
 @pytest.fixture
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     told = SimpleNamespace(perf_counter=lambda: CLOCK.wall, process_time=lambda: CLOCK.busy)
-    monkeypatch.setattr(cost, "time", told)
+    monkeypatch.setattr(probing, "time", told)
 
 
 @pytest.mark.usefixtures("_clock")
 def test_loading_the_first_request_and_the_others_are_told_apart() -> None:
-    found = cost.measure(Slow, RGB, PHRASES, frames=4)
+    found = probing.measure(Slow, RGB, PHRASES, frames=4)
     assert (found.load_s, found.first_s, found.frames) == (7.0, 5.0, 4)
     assert (found.median_s, found.p95_s, found.cpu_s) == (2.5, pytest.approx(3.85), 1.25)
     assert found.peak_mb > 10.0
     assert found.runs_on == "CPUExecutionProvider"
-    assert cost.measure(Slow, RGB, PHRASES, frames=1000, most_s=6.0).frames == 3  # 1 + 2 + 3 s: the time is up
-    assert cost.measure(Slow, RGB, PHRASES, frames=1000, most_s=0.0).frames == 1
+    assert probing.measure(Slow, RGB, PHRASES, frames=1000, most_s=6.0).frames == 3  # 1 + 2 + 3 s: the time is up
+    assert probing.measure(Slow, RGB, PHRASES, frames=1000, most_s=0.0).frames == 1
 
 
 def test_the_command_prints_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,10 +20,9 @@ from spatial_vlm_ros.perception.backends.composed import ComposedGrounder
 from spatial_vlm_ros.perception.backends.sam2 import MaskedGrounder
 from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.domain import check_domain, domain_of
-from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
-from spatial_vlm_ros.perception.masking import PointsByDepth, masked_by, with_mask
-from spatial_vlm_ros.perception.referring import MOST_FOUND, named, referrer_of
+from spatial_vlm_ros.perception.imported_detections import GivenDetections
+from spatial_vlm_ros.perception.referring import MOST_FOUND, PointsByDepth, masked_by, named, referrer_of, with_mask
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.sim.faults.grounder import FaultyGrounder

@@ -15,8 +15,8 @@ import numpy as np
 
 from spatial_vlm_ros.errors import InputError, ModelError, ModelTimeoutError, UnfamiliarImageError
 from spatial_vlm_ros.perception.coordinates import NamedObject
-from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.imported_detections import GivenDetections
 from spatial_vlm_ros.perception.judging import RelationQuestion
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 

@@ -24,7 +24,7 @@ from spatial_vlm_ros.cli.group import read_settings
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.recording.cases import load_cases
-from spatial_vlm_ros.recording.evidence.store import NAME, EvidenceStore, bundles_in, evidence_folder, hash_of
+from spatial_vlm_ros.recording.evidence.bundle import NAME, EvidenceStore, bundles_in, evidence_folder, hash_of
 from spatial_vlm_ros.recording.frame_folder import load_frame
 from spatial_vlm_ros.types import Status
 
@@ -127,7 +127,7 @@ KILLED = """
 import time
 from pathlib import Path
 from evidence_desk import EvidenceDesk
-import spatial_vlm_ros.recording.evidence.store as store
+import spatial_vlm_ros.recording.evidence.bundle as store
 
 def waits(self, target):
     print("written", flush=True)
@@ -172,7 +172,7 @@ statuses = [desk.answered("the chick").status.value for _ in range(6)]
 desk.keeper.close(30.0)
 state = desk.keeper
 from spatial_vlm_ros.recording.evidence.bundle import read_bundle
-from spatial_vlm_ros.recording.evidence.store import bundles_in
+from spatial_vlm_ros.recording.evidence.bundle import bundles_in
 whole = [read_bundle(path).record.instruction for path in bundles_in(folder)]
 print(json.dumps({"statuses": statuses, "kept": state.kept, "failed": state.failed, "trouble": state.trouble,
                   "warned": desk.warned, "whole": len(whole), "others": len(os.listdir(folder)) - len(whole)}))

@@ -25,7 +25,7 @@ from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
 from spatial_vlm_ros.parameters import DepthConfig, Settings, StreamConfig, config_from
 from spatial_vlm_ros.perception.coordinates import NamedObject
-from spatial_vlm_ros.perception.given_detections import GivenDetections
+from spatial_vlm_ros.perception.imported_detections import GivenDetections
 from spatial_vlm_ros.recording.bags.reader import open_bag
 from spatial_vlm_ros.recording.bags.topics import choose_roles
 from spatial_vlm_ros.recording.bags.types import CAMERA_INFO, COMPRESSED_IMAGE, DEFINITIONS, TF_MESSAGE

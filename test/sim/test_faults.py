@@ -17,8 +17,8 @@ from tables import rows
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder
-from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.imported_detections import GivenDetections
 from spatial_vlm_ros.recording.bags.types import default_store
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.sim.faults import catalogue

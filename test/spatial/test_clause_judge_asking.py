@@ -22,8 +22,8 @@ from rendered_tables import Table, meant, without_depth
 from spatial_vlm_ros.errors import CancelledError, FileError, InputError, ModelError, ShapeError
 from spatial_vlm_ros.geometry.boxes import in_image
 from spatial_vlm_ros.parameters import config_from
-from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import ModelReading
+from spatial_vlm_ros.perception.imported_detections import GivenDetections
 from spatial_vlm_ros.resolver import Resolver, understood
 from spatial_vlm_ros.sim.tabletop import Rendering, look_at
 from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration, fitted, load_calibrations

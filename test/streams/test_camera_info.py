@@ -23,8 +23,7 @@ from spatial_vlm_ros.sim.shapes import Box, Cylinder
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.compose import rosbags_composer
-from spatial_vlm_ros.streams.decoding import turned_camera, turned_detection, turned_image
-from spatial_vlm_ros.streams.detections import detections_of, mask_crop
+from spatial_vlm_ros.streams.decoding import detections_of, mask_crop, turned_camera, turned_detection, turned_image
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Transform
 

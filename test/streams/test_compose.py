@@ -23,7 +23,7 @@ from tables import tables
 from spatial_vlm_ros.errors import ShapeError
 from spatial_vlm_ros.streams.camera_info import camera_of
 from spatial_vlm_ros.streams.compose import Composer, rclpy_composer, rosbags_composer
-from spatial_vlm_ros.streams.detections import detections_of
+from spatial_vlm_ros.streams.decoding import detections_of
 from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
 from spatial_vlm_ros.streams.transforms import TransformBuffer
 from spatial_vlm_ros.types import Detection, PinholeCamera, Transform

@@ -23,8 +23,7 @@ from tables import tables
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError, SpatialVlmError, UnknownNameError
-from spatial_vlm_ros.streams import codecs
-from spatial_vlm_ros.streams.image import RGB_ENCODINGS, decode_depth, decode_rgb
+from spatial_vlm_ros.streams.image import PNG_SIGNATURE, RGB_ENCODINGS, decode_depth, decode_rgb, decode_rvl
 
 TABLES = tables(__file__)
 IMAGE = np.random.default_rng(5).integers(0, 256, (6, 8, 3), np.uint8)
@@ -64,7 +63,7 @@ def png(width: int, height: int, pixels: bytes = b"") -> bytes:
     chunks = (b"IHDR", header), (b"IDAT", zlib.compress(pixels)), (b"IEND", b"")
     written = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
                for kind, data in chunks]  # fmt: skip
-    return codecs.PNG_SIGNATURE + b"".join(written)
+    return PNG_SIGNATURE + b"".join(written)
 
 
 @pytest.mark.parametrize("padding", [0, 5])
@@ -286,13 +285,13 @@ def rvl(image: np.ndarray) -> bytes:
 )
 def test_rvl_gives_back_every_image(values: list[int], width: int) -> None:
     pixels = np.array(values + [0] * (-len(values) % width), np.uint16).reshape(-1, width)
-    np.testing.assert_array_equal(codecs.decode_rvl(rvl(pixels)), pixels)
+    np.testing.assert_array_equal(decode_rvl(rvl(pixels)), pixels)
 
 
 def test_rvl_gives_the_numbers_worked_by_hand() -> None:
     # 1 zero, 2 non-zeros, +1 -> 2, +8 -> 16 = 0 | 2 (low 3 bits first): nibbles 1 2 2 8 2, padded to a word.
     data = struct.pack("<III", 3, 1, 0x12282000)
-    np.testing.assert_array_equal(codecs.decode_rvl(data), [[0, 1, 9]])
+    np.testing.assert_array_equal(decode_rvl(data), [[0, 1, 9]])
     message = compressed(config_header() + data, "16UC1; compressedDepth rvl")
     np.testing.assert_array_equal(decode_depth(message), np.array([[np.nan, 0.001, 0.009]], np.float32))
 
@@ -304,7 +303,7 @@ def test_rvl_gives_the_numbers_worked_by_hand() -> None:
 )
 def test_a_damaged_rvl_stream_is_refused(size: tuple[int, int], words: list[int], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        codecs.decode_rvl(struct.pack(f"<II{len(words)}I", *size, *words))
+        decode_rvl(struct.pack(f"<II{len(words)}I", *size, *words))
 
 
 def test_compressed_images_of_a_bag_give_the_same_pixels() -> None:
@@ -316,7 +315,7 @@ def test_compressed_images_of_a_bag_give_the_same_pixels() -> None:
 
 FIELD = st.one_of(st.integers(0, 40), st.sampled_from([2**32 - 1, 2**16, 1000]))
 NAMES = [*RGB_ENCODINGS, "16UC1", "mono16", "32FC1", "8UC1", "", "x"]
-BEGINNINGS = [b"", codecs.PNG_SIGNATURE, b"\xff\xd8\xff", file(IMAGE), file(IMAGE, ".jpg"), config_header(1, 0)]
+BEGINNINGS = [b"", PNG_SIGNATURE, b"\xff\xd8\xff", file(IMAGE), file(IMAGE, ".jpg"), config_header(1, 0)]
 FORMATS = "jpeg", "png", "16UC1; compressedDepth", "32FC1; compressedDepth png", "16UC1; compressedDepth rvl", "; ", ""
 
 

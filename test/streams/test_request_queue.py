@@ -26,8 +26,8 @@ from spatial_vlm_ros.nodes.perception.request_queue import RequestQueue
 from spatial_vlm_ros.nodes.perception.requests import InstructionRequest, RequestOutcome
 from spatial_vlm_ros.parameters import NodeConfig, ResolverConfig, Settings, StreamConfig, config_from
 from spatial_vlm_ros.perception.coordinates import NamedObject
-from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounder import Grounding
+from spatial_vlm_ros.perception.imported_detections import GivenDetections
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.spatial import dialogue_turns
 from spatial_vlm_ros.streams import frame_assembler as roles

@@ -108,7 +108,7 @@ class EvidenceKeeper:
 
     def told(self) -> dict[str, Any]:
         """Values for /diagnostics."""
-        from spatial_vlm_ros.recording.evidence.store import evidence_folder
+        from spatial_vlm_ros.recording.evidence.bundle import evidence_folder
 
         try:
             folder = str(evidence_folder(self.config.folder))
@@ -194,8 +194,7 @@ class EvidenceKeeper:
                 del kept  # images are large
 
     def _write(self, kept: _Kept) -> None:
-        from spatial_vlm_ros.recording.evidence.bundle import write_bundle
-        from spatial_vlm_ros.recording.evidence.store import EvidenceStore, evidence_folder
+        from spatial_vlm_ros.recording.evidence.bundle import EvidenceStore, evidence_folder, write_bundle
 
         config = self.config
         record, messages = self._record(kept), self._messages(kept)

@@ -17,7 +17,7 @@ from spatial_vlm_ros.errors import CancelledError
 from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.nodes.perception.requests import InstructionRequest, RequestOutcome
 from spatial_vlm_ros.spatial.dialogue import refusal
-from spatial_vlm_ros.streams.detections import names_of
+from spatial_vlm_ros.streams.decoding import names_of
 from spatial_vlm_ros.types import Resolution, Status
 
 Reply = Callable[[RequestOutcome], Any]

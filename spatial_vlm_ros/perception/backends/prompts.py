@@ -26,7 +26,7 @@ from spatial_vlm_ros.perception.coordinates import Convention, NamedObject
 from spatial_vlm_ros.perception.grounder import Grounding, PromptReply
 from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.perception.labels import LESS_SPECIFIC, NONE, SAME, label_fit
-from spatial_vlm_ros.perception.masking import MaskModel, PointsByDepth, masked_by
+from spatial_vlm_ros.perception.referring import MaskModel, PointsByDepth, masked_by
 from spatial_vlm_ros.perception.replies import ReplyReading, ended_at_limit, parse_reply, printable
 from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
 from spatial_vlm_ros.types import Detection, Mask, NounPhrase, Rgb

@@ -24,7 +24,7 @@ from spatial_vlm_ros.perception.backends.loading import model_folder
 from spatial_vlm_ros.perception.backends.onboard import Runner, check_finite, settings
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
-from spatial_vlm_ros.perception.masking import masked_by
+from spatial_vlm_ros.perception.referring import masked_by
 from spatial_vlm_ros.types import Detection, Mask, NounPhrase, Rgb
 
 if TYPE_CHECKING:

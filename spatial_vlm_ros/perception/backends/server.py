@@ -29,8 +29,8 @@ from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.perception.grounding_checks import check_detections
 from spatial_vlm_ros.perception.judging import Box
 from spatial_vlm_ros.perception.labels import label_match
-from spatial_vlm_ros.perception.masking import PointsByDepth
 from spatial_vlm_ros.perception.probing import check_convention
+from spatial_vlm_ros.perception.referring import PointsByDepth
 from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 

@@ -20,7 +20,7 @@ from spatial_vlm_ros.recording.replay import ReplayedAnswer
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
 from spatial_vlm_ros.spatial.dialogue import refused_in
-from spatial_vlm_ros.streams.detections import detections_of
+from spatial_vlm_ros.streams.decoding import detections_of
 from spatial_vlm_ros.streams.frame_assembler import DETECTIONS, FrameAssembler, PendingFrame
 from spatial_vlm_ros.streams.seen_robot import SeenRobot
 from spatial_vlm_ros.types import Detection, FrameOfReference, ModelDomain, NounPhrase, Resolution, Rgb, RgbdFrame

@@ -26,8 +26,8 @@ from spatial_vlm_ros.perception.backends.loading import model_folder
 from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes, Thresholds, grounding_of, merged
 from spatial_vlm_ros.perception.backends.prompts import _groups, with_boxes
 from spatial_vlm_ros.perception.coordinates import NamedObject
-from spatial_vlm_ros.perception.given_detections import GivenDetections
 from spatial_vlm_ros.perception.grounding_checks import check_detections
+from spatial_vlm_ros.perception.imported_detections import GivenDetections
 from spatial_vlm_ros.perception.referring import referrer_of
 from spatial_vlm_ros.types import Detection, Mask, NounPhrase
 

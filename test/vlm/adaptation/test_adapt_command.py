@@ -30,7 +30,7 @@ from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends import scoring
 from spatial_vlm_ros.perception.domain import domain_of
-from spatial_vlm_ros.perception.given_detections import GivenDetections
+from spatial_vlm_ros.perception.imported_detections import GivenDetections
 from spatial_vlm_ros.perception.judging import CHOICES, QUESTION, AskedJudge, RelationQuestion, judge_of
 from spatial_vlm_ros.recording.cases import load_cases
 from spatial_vlm_ros.recording.frame_folder import load_frame
