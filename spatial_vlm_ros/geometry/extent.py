@@ -178,10 +178,7 @@ def extent_of(surface: Surface, up: Array, frame: RgbdFrame, config: LiftConfig)
 
 
 def _hull(points: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Convex hull (M, 2) of points (2, N).
-
-    Of many points, those inside the polygon of the farthest ones along a few directions, both ways, are removed first.
-    """
+    """Convex hull (M, 2) of points (2, N); of many, those inside the polygon of a few farthest are removed first."""
     for directions in _THINNING:
         if points.shape[1] > _MANY:
             along = directions @ points
