@@ -41,10 +41,7 @@ HAND_CAMERA = PinholeCamera(np.array([[400.0, 0, 320], [0, 400, 240], [0, 0, 1]]
 
 
 def pencil_frame() -> tuple[RgbdFrame, np.ndarray]:
-    """A level camera 0.4 m above a table; 0.8 m ahead begins a block 0.06 m wide, 0.10 m long, 0.10 m high.
-
-    In the camera frame (y down): table y = 0.4, top y = 0.3, front z = 0.8, back z = 0.9, sides x = ±0.03.
-    """
+    """A level camera 0.4 m above a table; 0.8 m ahead begins a block 0.06 m wide, 0.10 m long and 0.10 m high."""
     rows, columns = np.mgrid[:481, :641]
     x, y = (columns - 320) / 400, (rows - 240) / 400
     below = np.maximum(y, 1e-4)  # above the horizon: far away

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -250,22 +251,14 @@ def test_without_a_model_that_may_be_asked_the_words_are_refused() -> None:
     assert told(CancelledError("it was withdrawn")).status is types.Status.CANCELLED
 
 
-class GivesUp:
-    def __init__(self, error: Exception) -> None:
-        self.error = error
-
-    def read(self, instruction: str) -> Any:
-        assert instruction == FREE
-        raise self.error
-
-
 @pytest.mark.parametrize(
     "error",
     [NotUnderstoodError(FREE, (0, 4), "no command in it", "say it so"), ModelError("reader", "on fire", "wait")],
 )
 def test_a_second_reader_is_asked_first(error: Exception) -> None:
-    model = Points(boxed("cup"))
-    answer = Resolver(config_from(ASK), model, GivesUp(error)).resolve(FRAME, FREE, DETECTIONS)
+    model, reader = Points(boxed("cup")), Mock(**{"read.side_effect": error})
+    answer = Resolver(config_from(ASK), model, reader).resolve(FRAME, FREE, DETECTIONS)
+    reader.read.assert_called_once_with(FREE)
     assert (answer.status, answer.source, model.referred) == (types.Status.OK, "model", [FREE])
     assert "the language model did not help" in answer.message
 

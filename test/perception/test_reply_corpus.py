@@ -99,10 +99,9 @@ SIZE, RESIZED = (1000, 500), (500, 250)
 
 
 def replies() -> Iterator[Any]:
-    """Replies as models write them, well and badly, each with its places in pixels (by hand), or part of the refusal.
+    """Replies as models write them, each with its places in pixels (by hand), or part of the refusal.
 
-    A text is a string, or parts with how often each is repeated. A place is label, box, point and score. `notes` has
-    a part of each note. `probed` says whether a probe has confirmed the convention.
+    A text is a string, or parts with how often each is repeated. A place is label, box, point and score.
     """
     for line in (HERE / "replies_adversarial.jsonl").read_text("utf-8").splitlines():
         reply = json.loads(line)

@@ -181,11 +181,6 @@ def filled(path: Path, *lines: str) -> None:
     database.close()
 
 
-def into_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
 DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing": (lambda path: path.unlink(), "Teach an object first"),
     "empty": (lambda path: path.write_bytes(b""), "no store"),
@@ -204,7 +199,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a view of endless data": (
         lambda path: filled(path, "ALTER TABLE views RENAME TO old", "CREATE VIEW views AS SELECT 1"), "a view",
     ),
-    "a folder": (into_folder, "a folder"),
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), "a folder"),
 }  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -140,11 +141,8 @@ def test_a_place_that_cannot_be_written_is_told_and_no_error(
         monkeypatch.setenv("XDG_CACHE_HOME", relative)
         assert cache_folder() == folder / ".cache" / "spatial_vlm_ros" / "blindness"
 
-    def homeless() -> Path:
-        raise RuntimeError("no home")
-
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setattr(Path, "home", homeless)
+    monkeypatch.setattr(Path, "home", Mock(side_effect=RuntimeError("no home")))
     remember("key", KNOWN)
     assert "there is no home folder" in caplog.text
     assert remembered("key") is None

@@ -117,8 +117,7 @@ SIDES = "cup cup 0 0; can near 0 -0.2; can far 0.02 0.2"
      (SIX, LEFT, 4)],
 )  # fmt: skip
 def test_what_is_open_and_shows_is_asked(asked: Asked, tabletop: Table, bodies: str, words: str, n: int) -> None:
-    """Not orders and distances, other frames, or what is for the geometry to refuse; the likeliest candidates alone,
-    and also anchors."""
+    """Not orders, distances, other frames, or refusals of geometry; the likeliest candidates alone, and anchors."""
     known = dict.fromkeys(("behind", "left of", "inside"), GOOD)
     answer, judge = asked(tabletop.scene(bodies), words, lambda *_: 0.9, known)
     assert len(judge.asked) == n
@@ -396,10 +395,9 @@ def measured(rows: Iterable[Labelled]) -> Mapping[str, JudgeCalibration]:
 
 
 def by_height(follow: int, contrary: int, gap: float, noise: float, levels: int) -> list[Labelled]:
-    """Answers of a model that takes higher for farther, as sure as `gap`; its noise knows nothing of the truth.
+    """Answers of a model that takes higher for farther, as sure as `gap` (log-odds, as its noise, times `levels`).
 
-    Times `levels` of the noise, of `follow` pairs of each kind the higher one is farther, and of `contrary` nearer. Gap
-    and noise are on the scale of log-odds.
+    Of `follow` pairs of each kind the higher one is farther, of `contrary` nearer.
     """
     rows = []
     for relation, sign in (("behind", 1.0), ("in front of", -1.0)):

@@ -218,8 +218,7 @@ def test_an_object_without_depth_is_not_judged_by_pixels(tabletop: Table) -> Non
 
 @pytest.mark.parametrize(("attributes", "word", "expected"), TABLES["detectors words"], ids=str)
 def test_the_detectors_words_come_before_pixels(tabletop: Table, attributes: Any, word: str, expected: Any) -> None:
-    """A near colour will do unless a better one is in view; a word given to one is a contrast to the other; a word
-    that nothing can tell stays undecided; parts are told by these words alone."""
+    """A near colour will do unless a better one is in view; what nothing can tell stays open; they tell parts alone."""
     found = judged(word, layout_of(cans(tabletop, "blue", "green"), [tuple(said) for said in attributes]))
     for value, (low, high) in zip(found, expected, strict=True):
         assert low - 1e-9 <= value <= high + 1e-9

@@ -234,19 +234,14 @@ def test_an_open_drawer_that_is_a_box_has_an_inside_and_a_closed_one_none(tablet
 PAIR = ((-0.13, 0.12), (0.13, 0.12))
 
 
-def burners(tabletop: Table, *others: object, places: tuple[tuple[float, float], ...]) -> tuple[Rendering, tuple]:
-    """A white plate with black discs, one detection; a pan before it, and what stands on it."""
-    plate = tabletop.block("stove", 0, 0.1, (0.5, 0.4, 0.06), "stove", colour="white")
-    discs = [tabletop.can(f"disc{n}", x, y, 0.06, 0.002, z=0.06, colour="black") for n, (x, y) in enumerate(places)]
-    seen = tabletop.see(plate, *discs, tabletop.can("pan", 0.35, -0.2, 0.04, 0.05, label="pan"), *others, **ABOVE)
-    parts = [part for part in ("stove", *(disc.id for disc in discs)) if part in seen.masks]
-    detections = tabletop.as_one(seen, "stove", "stove", *parts)
-    return seen, tuple(d for d in detections if "disc" not in d.id)
-
-
 def test_a_disc_of_another_colour_is_the_burner_and_of_four_none_is_the_middle_one(tabletop: Table) -> None:
     def put(where: str, places: tuple[tuple[float, float], ...]) -> Any:
-        seen, detections = burners(tabletop, places=places)
+        """On a white plate with black discs, one detection, a pan before it."""
+        plate = tabletop.block("stove", 0, 0.1, (0.5, 0.4, 0.06), "stove", colour="white")
+        discs = [tabletop.can(f"disc{n}", x, y, 0.06, 0.002, z=0.06, colour="black") for n, (x, y) in enumerate(places)]
+        seen = tabletop.see(plate, *discs, tabletop.can("pan", 0.35, -0.2, 0.04, 0.05, label="pan"), **ABOVE)
+        parts = [part for part in ("stove", *(disc.id for disc in discs)) if part in seen.masks]
+        detections = [d for d in tabletop.as_one(seen, "stove", "stove", *parts) if "disc" not in d.id]
         return tabletop.ask(seen, f"put the pan on the {where} burner", detections)
 
     answer = put("right", PAIR)

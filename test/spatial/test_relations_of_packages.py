@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -320,9 +321,7 @@ def test_what_is_no_measurement_is_refused(pairs: Pairs, margin: object, sigma: 
 
 
 def test_an_undefined_frame_stays_one_and_two_anchors_are_checked_too(pairs: Pairs) -> None:
-    def undefined(_: Pairs) -> Any:
-        raise FrameUndefinedError("viewer", "no ahead", "say left")
-
+    undefined = Mock(side_effect=FrameUndefinedError("viewer", "no ahead", "say left"))
     with pytest.raises(FrameUndefinedError):
         of_pairs(Relation("so", undefined), "lines 1.0")(pairs)
     two = of_two(Relation("so", lambda *_: (np.zeros((2, 3)), np.ones((2, 3))), anchors=2), "lines 1.0")

@@ -259,13 +259,7 @@ def unit(values: Any) -> Any:
 
 
 def up_of(sensor: str, rng: np.random.Generator, up: Any, moving: Callable[[float], Any], turning: Any) -> Any:
-    """Up in the camera frame at START by a sensor, or None.
-
-    Args:
-        up: (3,) at START, camera frame.
-        moving: seconds after START → (3,) what the sensor measures beside gravity, m/s².
-        turning: (3,) rad/s.
-    """
+    """Up in the camera frame at START, or None, by a sensor that measures more than gravity and turns."""
     rate, noise, turning_noise, step = SENSORS[sensor]
     feed = Feed(imu=True, transform_timeout=0.0)
     feed.add(roles.STATIC_TRANSFORMS, SAME)

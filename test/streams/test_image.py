@@ -230,21 +230,15 @@ def test_lossless_files_of_millimetres_become_metres(has_header: bool, format_: 
     np.testing.assert_array_equal(decode_depth(compressed(header + file(DEPTH), format_)), METRES)
 
 
-def stored_inverse(depth: np.ndarray, quantization: float, farthest: float) -> tuple[np.ndarray, bytes]:
-    """What compressed_depth_image_transport stores of depth in metres, in its own words (codec.cpp)."""
-    a = np.float32(quantization * (quantization + 1))
-    b = np.float32(1 - a / farthest)
-    with np.errstate(invalid="ignore"):
-        stored = np.where(depth < farthest, np.nan_to_num(a / depth + b), 0).astype(np.uint16)
-    return stored, config_header(float(a), float(b))
-
-
 @pytest.mark.parametrize("codec", ["png", "rvl"])
 def test_inverse_depth_comes_back_within_its_quantisation(codec: str) -> None:
     depth = np.array([[0.5, 1.0, 3.0], [9.0, np.nan, 20.0]], np.float32)
-    stored, header = stored_inverse(depth, 100.0, 10.0)
+    a = np.float32(100 * (100 + 1))  # as compressed_depth_image_transport's codec.cpp: quantisation 100, up to 10 m
+    b = np.float32(1 - a / 10)
+    with np.errstate(invalid="ignore"):
+        stored = np.where(depth < 10, np.nan_to_num(a / depth + b), 0).astype(np.uint16)
     data = file(stored) if codec == "png" else rvl(stored)
-    metres = decode_depth(compressed(header + data, f"32FC1; compressedDepth {codec}"))
+    metres = decode_depth(compressed(config_header(float(a), float(b)) + data, f"32FC1; compressedDepth {codec}"))
     known = depth[depth < 10]
     # One unit of inverse depth is z² / (q (q + 1)) metres.
     assert (np.abs(metres[depth < 10] - known) <= known**2 / (100 * 101) * 1.001).all()

@@ -31,10 +31,7 @@ model_store.known_models = lambda: {{entry.name: entry}}
 
 @contextlib.contextmanager
 def fresh_user(folder: Path) -> Iterator[tuple[FileServer, dict[str, str]]]:
-    """The mirror, and the environment of the user's programs: an empty store, one model in the manifest, no torch.
-
-    The model is an OWL-ViT of random weights in one graph for images of the published size, without a config.json.
-    """
+    """The mirror and environment of a user: an empty store, one OWL-ViT of random weights in the manifest, no torch."""
     made = published(folder / "published", owl("owlvit", side=768, length=16))
     files = {path: (made / path).read_bytes() for path in ("onnx/model.onnx", "tokenizer.json")}
     entry = ModelEntry(

@@ -150,8 +150,7 @@ def by_hand(folder: Path, put: Putting) -> list[tuple[str, float, float]]:
 
 
 def asked(folder: Path, **options: str) -> Putting:
-    """What the options ask for: attention scaled by the reference form, which replaces the attention function, and the
-    mean norm over the rows of real words of the saved table."""
+    """What the options ask for: attention scaled by the reference form, and the mean norm over rows of real words."""
 
     def put(parts: Parts, ids: Any) -> list[Any]:
         held: list[Any] = []

@@ -53,8 +53,7 @@ def reply(box: tuple[int, ...]) -> str:
 
 
 def prepare(model: Any) -> None:
-    """Give it larger first weights, which learn sooner at such a width, and a checkpoint's own settings that would
-    spoil coordinates if the client did not overrule them."""
+    """Larger first weights, which learn sooner at such a width, and settings that the client has to overrule."""
     with torch.no_grad():
         for value in model.parameters():
             if value.ndim > 1:

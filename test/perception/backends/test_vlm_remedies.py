@@ -107,18 +107,14 @@ def likelihoods(grounder: Any) -> list[float]:
     return grounder.scorer.scores(CUP_LEFT, QUESTION, SIDES)
 
 
-def mean_norm(folder: Path, dose: float) -> norms.MeanNorm:
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    table = next(v for k, v in load_file(folder / "model.safetensors").items() if k.endswith("embed_tokens.weight"))
-    words = [n for n in range(len(tokenizer)) if n not in tokenizer.all_special_ids]
-    return norms.MeanNorm(float(table[words].norm(dim=1).mean()), dose)
-
-
 def test_a_dose_is_the_mean_norm_put_on_by_hand(llava: Path, paligemma: Path) -> None:
     with pytest.raises(ModelError, match="trained without it, not with norm"):
         loaded(llava, norm_dose="0.5")
     dosed = likelihoods(loaded(llava, norm_dose="0.5", allow_untrained="yes"))
-    norm = mean_norm(llava, 0.5)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(llava)
+    table = next(v for k, v in load_file(llava / "model.safetensors").items() if k.endswith("embed_tokens.weight"))
+    words = [n for n in range(len(tokenizer)) if n not in tokenizer.all_special_ids]
+    norm = norms.MeanNorm(float(table[words].norm(dim=1).mean()), 0.5)
     assert dosed == pytest.approx(by_hand(llava, lambda p: norms.put_norm(p, norm, allow_untrained=True)), abs=1e-4)
     assert dosed != pytest.approx(by_hand(llava, lambda _: None), abs=1e-4)
     dosed = likelihoods(loaded(paligemma, norm_dose="1", allow_untrained="yes"))

@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -282,11 +283,9 @@ def test_why_there_is_no_cuda_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match="built without CUDA"):
         onboard.best_device("cuda")
 
-    def too_old() -> None:
-        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040).")
-
+    error = RuntimeError("The NVIDIA driver on your system is too old (found version 11040).")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(torch.cuda, "init", too_old)
+    monkeypatch.setattr(torch.cuda, "init", Mock(side_effect=error))
     with pytest.raises(ModelError, match="11040") as raised:
         onboard.best_device("cuda")
     assert "nvidia-smi" in raised.value.repair
@@ -433,11 +432,8 @@ def test_a_failure_to_allocate_is_known_as_such() -> None:
 def test_another_failure_or_a_forward_that_loses_items_is_a_model_error_at_once() -> None:
     bench = Bench()
 
-    def wrong_shape(items: Sequence[float], _: int) -> list[float]:
-        return bench.network(torch.zeros(len(items), 3, 8, 8)).tolist()
-
     with pytest.raises(ModelError, match="RuntimeError"):
-        bench.runner.over([1.0], wrong_shape)
+        bench.runner.over([1.0], lambda items, _: bench.network(torch.zeros(len(items), 3, 8, 8)).tolist())
     assert len(bench.seen) == 1
     bench = Bench()
     assert bench.runner.over([], bench.forward) == []

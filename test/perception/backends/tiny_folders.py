@@ -20,11 +20,10 @@ SIZE = (90, 128)
 
 
 class Folders(dict[str, Path]):
-    """Name → folder, made when it is first asked for.
+    """Name → folder, made when it is first asked for, of random weights.
 
-    Names are "owlvit", "owlv2", "sam3", "sam2", "grounding-dino" and "mm-grounding-dino" for random weights, with
-    " taught" (SAM 2: for boxes; " points" for points) for those that learnt two images, and with " graph" or " graphs"
-    for OWL models as one graph, as published, or as the two of an export.
+    " taught" (SAM 2: for boxes; " points" for points) learnt two images; " graph" is one graph, as published, " graphs"
+    two.
     """
 
     def __init__(self, root: Path) -> None:

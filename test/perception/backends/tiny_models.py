@@ -37,10 +37,7 @@ def image(left: tuple[int, int, int] = RED, right: tuple[int, int, int] = BLUE) 
 
 
 def bert_tokenizer(folder: Path, words: Sequence[str] = WORDS) -> transformers.BertTokenizer:
-    """A BERT tokenizer of few words; its special tokens have the numbers that Grounding DINO has built in.
-
-    (101 [CLS], 102 [SEP], 1012 full stop, 1029 question mark: `SPECIAL_TOKENS` of modeling_grounding_dino.)
-    """
+    """A BERT tokenizer of few words; Grounding DINO has the numbers of its special tokens built in."""
     vocabulary = [f"[unused{n}]" for n in range(1100)]
     vocabulary[0], vocabulary[100:104] = "[PAD]", ["[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     vocabulary[1012], vocabulary[1029] = ".", "?"
@@ -329,10 +326,7 @@ def saved_sam3(folder: Path, model: Any, side: int = SAM3_SIDE) -> Path:
 
 
 def post_processing() -> Callable[..., Any]:
-    """`Sam3ImageProcessor.post_process_instance_segmentation`, compiled from transformers' source.
-
-    Importing its module needs torchvision; these two functions of it need torch alone.
-    """
+    """`post_process_instance_segmentation` of Sam3ImageProcessor's source, whose import needs torchvision."""
     found = importlib.util.find_spec("transformers.models.sam3")
     source = ast.parse((Path(found.origin).parent / "image_processing_sam3.py").read_text())
     wanted = ("_scale_boxes", "post_process_instance_segmentation")

@@ -144,22 +144,18 @@ def florence_folder(folder: Path, lessons: Sequence[Lesson], steps: int = 300, s
     after = {name: {} for name in _FLORENCE_POST_PROCESSING}
     processor = transformers.Florence2Processor(images, tokenizer, post_processor_config=after)
     settings = {"decoder_start_token_id": tokenizer.eos_token_id, "num_beams": 3, "max_length": 20}
-    model = transformers.Florence2ForConditionalGeneration(_florence(tokenizer))
+    ids = {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    ids |= {"eos_token_id": tokenizer.eos_token_id, "decoder_start_token_id": tokenizer.eos_token_id}
+    text = transformers.BartConfig(vocab_size=len(tokenizer), **CONFIGS["florence text"], **ids)
+    image, vision = tokenizer.convert_tokens_to_ids("<image>"), CONFIGS["florence vision"]
+    config = transformers.Florence2Config(vision_config=vision, text_config=text, image_token_id=image, **ids)
+    model = transformers.Florence2ForConditionalGeneration(config)
     _settled(model, tokenizer, folder, processor, bos_token_id=tokenizer.bos_token_id, **settings)
     return _taught(model, folder, lambda: _florence_batch(processor, lessons), steps, spoil)
 
 
 _FLORENCE_TASKS = ("Locate in the image with mask.", "Locate the phrases in the caption: ")
 _FLORENCE_POST_PROCESSING = ("description_with_bboxes_or_polygons", "phrase_grounding", "polygons")
-
-
-def _florence(tokenizer: Any) -> Any:
-    ids = {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    ids |= {"eos_token_id": tokenizer.eos_token_id, "decoder_start_token_id": tokenizer.eos_token_id}
-    text = transformers.BartConfig(vocab_size=len(tokenizer), **CONFIGS["florence text"], **ids)
-    image = tokenizer.convert_tokens_to_ids("<image>")
-    vision = CONFIGS["florence vision"]
-    return transformers.Florence2Config(vision_config=vision, text_config=text, image_token_id=image, **ids)
 
 
 def _florence_batch(processor: Any, lessons: Sequence[Lesson]) -> dict[str, Any]:
@@ -219,10 +215,7 @@ def _chats(tokenizer: Any, lessons: Sequence[Lesson], images: Iterable[str]) -> 
 
 
 def _teach(model: Any, batch: Callable[[], dict[str, Any]], steps: int) -> None:
-    """Train on one batch until every token of every answer is known by heart, or fail.
-
-    At times one answer is taken for both images and kept: then it begins again, with smaller steps.
-    """
+    """Train on one batch until every token is known; stuck on one answer for both images, it begins again, slower."""
     threads, untaught, inputs = torch.get_num_threads(), copy.deepcopy(model.state_dict()), batch()
     torch.set_num_threads(1)
     model.train()
