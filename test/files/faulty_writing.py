@@ -84,7 +84,6 @@ WRITERS: dict[str, Writer] = {
 
 
 def contents(place: Path) -> dict[str, bytes]:
-    """Everything that is at a place: a file, or all files of a folder; hidden ones too."""
     if place.is_dir():
         return {str(path.relative_to(place)): path.read_bytes() for path in sorted(place.rglob("*")) if path.is_file()}
     return {"": place.read_bytes()} if place.exists() else {}

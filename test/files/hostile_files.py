@@ -201,7 +201,6 @@ def chunk(compression: bytes, packed: bytes, size: int) -> bytes:
 
 
 def chunked(compression: bytes, packed: bytes, size: int, told: int | None = None) -> bytes:
-    """A file of one chunk, its index and its statistics."""
     body = chunk(compression, packed, size)
     index = struct.pack("<QQQQI", 0, 1, len(HEAD), len(body), 10) + struct.pack("<HQ", 1, len(HEAD) + len(body))
     index += struct.pack("<Q", 31) + text(compression)
@@ -353,7 +352,6 @@ def ros1_record(header: dict[bytes, bytes], content: bytes) -> bytes:
 
 
 def ros1(compression: bytes, packed: bytes) -> bytes:
-    """A bag of ROS 1 with one chunk, which holds one message of one connection."""
     one, no = struct.pack("<I", 1), bytes(4)
     definition = ros1_record({b"op": b"\7", b"conn": no, b"topic": b"/a"}, b"".join(
         text(field) for field in (b"topic=/a", b"type=std_msgs/String", b"md5sum=" + b"9" * 32,

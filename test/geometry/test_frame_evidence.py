@@ -52,7 +52,6 @@ def white_and_moved(frame: RgbdFrame) -> RgbdFrame:
 
 
 def transform(degrees: float = 0.0, times: float = 1.0) -> Change:
-    """The camera turned about its optical x axis, and its place multiplied."""
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     turn = np.array([[1, 0, 0, 0], [0, c, -s, 0], [0, s, c, 0], [0, 0, 0, 1]])
     scale = np.array([[1, 1, 1, times]] * 3 + [[1, 1, 1, 1]])

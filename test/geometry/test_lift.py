@@ -79,7 +79,6 @@ def test_the_surface_centre_of_a_wall_drawn_by_hand_is_the_middle_of_what_is_see
 @pytest.mark.parametrize("noise", [False, True], ids=["exact", "noisy"])
 @pytest.mark.parametrize(("masks", "most", "p95"), [(True, 0.01, 0.02), (False, 0.015, 0.03)], ids=["masks", "boxes"])
 def test_volume_centres_are_the_bodies(tabletop: Tabletop, masks: bool, most: float, p95: float, noise: bool) -> None:
-    """Of six random tables; bodies more than half hidden are left out."""
     errors = []
     for seed in range(6):
         world = random_tabletop(np.random.default_rng(seed), 6)
@@ -324,7 +323,6 @@ def with_noise_of_the_config(seen: Rendering, rng: np.random.Generator) -> RgbdF
 
 @pytest.fixture(scope="module", params=[*SHAPES[:3], *(pytest.param(s, marks=pytest.mark.slow) for s in SHAPES[3:])])
 def many_images(tabletop: Tabletop, request: pytest.FixtureRequest) -> ManyImages:
-    """True volume centre in the camera frame, and one body as lifted from many noisy images of a small camera."""
     small = type(tabletop)(PinholeCamera(np.array([[400.0, 0, 159.5], [0, 400, 119.5], [0, 0, 1]]), 320, 240))
     kind, size = request.param
     body = getattr(tabletop, kind)("a", 0.05, 0.0, **size)

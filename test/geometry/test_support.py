@@ -168,7 +168,6 @@ def test_the_top_of_a_cabinet_is_not_the_table_though_more_is_on_it(tabletop: Ta
 
 
 def test_no_slope_joins_what_surrounds_two_objects_on_two_levels(tabletop: Tabletop, supported: Supported) -> None:
-    """One stands on the table, the other on a board that nobody detected."""
     cans = tabletop.can("low", -0.36, 0.0), tabletop.can("high", 0.36, 0.1, z=0.08)
     seen = tabletop.see(*cans, tabletop.block("board", 0.36, 0.1, (0.3, 0.3, 0.08)), eye=tabletop.pitched(45, 1.3))
     found = [d for d in seen.detections if d.id != "board"]
@@ -216,7 +215,6 @@ def test_masks_cut_from_boxes_are_those_of_the_objects(tabletop: Tabletop, kind:
 
 @pytest.mark.parametrize(("kind", "pitch"), [("exact", 20), ("noisy", 35), ("noisy", 50)])
 def test_a_block_behind_a_bottle_has_no_pixel_of_the_bottle(tabletop: Tabletop, kind: str, pitch: float) -> None:
-    """Both boxes overlap by a good part of the block's."""
     bottle = tabletop.can("bottle", 0.03, -0.08, radius=0.03, height=0.2, label="bottle")
     block = tabletop.block("block", 0.0, 0.08, (0.2, 0.06, 0.08))
     seen = tabletop.see(bottle, block, eye=tabletop.pitched(pitch))

@@ -309,7 +309,6 @@ HULL = Hull(CORNERS + np.array([0.0, 0.0, SIZE[2] / 2]))  # a body's place is it
 
 
 def without_link(seen: Rendering, x: float, y: float, z: float = 0.0, padding: float = 0.02) -> RgbdFrame:
-    """The frame, noisy, without the points of a link at a place in the world."""
     pose = np.eye(4)
     pose[:3, 3] = x, y, z
     frame = noisy(seen.frame, np.random.default_rng(3))
@@ -366,7 +365,6 @@ def test_what_the_robot_is_merely_near_to_stays_an_object(boxes: bool, tabletop:
 
 
 def test_the_share_is_a_parameter_and_counts_what_is_measured(tabletop: Tabletop) -> None:
-    """A mask of which about half shows the link, the other half a block."""
     block = tabletop.block("b", 0.03, 0.05, SIZE)
     seen = tabletop.see(block, link_body(tabletop, 0.12, 0.05))
     masks = [d.mask for d in seen.detections if d.mask is not None]
@@ -377,7 +375,6 @@ def test_the_share_is_a_parameter_and_counts_what_is_measured(tabletop: Tabletop
 
 
 def test_a_robot_before_an_object_hides_it_as_before(tabletop: Tabletop) -> None:
-    """A can whose right half is behind the link is half seen, with the link's points and without."""
     eye = tabletop.pitched(20, 0.9)
     seen = tabletop.see(tabletop.can("a", 0.0, 0.1, 0.04), link_body(tabletop, 0.045, 0.0), eye=eye)
     can = tuple(d for d in seen.detections if d.id == "a")

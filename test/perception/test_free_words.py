@@ -40,8 +40,6 @@ Found = tuple[NamedObject, ...]
 
 
 class Points(GivenDetections):
-    """Points where it is told to, whatever the words; remembers what it was asked."""
-
     def __init__(self, found: Found | Exception, detections: Sequence[types.Detection] = DETECTIONS) -> None:
         super().__init__(detections)
         self.found, self.referred, self.grounded = found, list[str](), list[tuple[types.NounPhrase, ...]]()
@@ -155,7 +153,6 @@ def test_a_relation_that_is_not_clear_is_no_answer() -> None:
 def test_words_are_answered_by_what_a_model_points_at_as_far_as_it_can_be_measured(
     words: str, id_: str, seen: str, status: str, source: str, said: list[str]
 ) -> None:
-    """What is not confirmed is no answer; words that stop, name several objects or are understood reach no model."""
     answer, model = ask(boxed(id_), words, GIVEN[seen])
     resolution = answer.resolution
     assert (resolution.status.name, resolution.source) == (status, source)
@@ -295,7 +292,6 @@ class Cuts(GivenDetections):
 
 
 def look(tabletop: Any, *bodies: Body, **world: Any) -> tuple[types.RgbdFrame, dict[str, types.Detection]]:
-    """The bodies with noise of a depth camera, and their true detections."""
     seen: Rendering = tabletop.see(*bodies, **world)
     return noisy(seen.frame, np.random.default_rng(0)), {one.id: one for one in seen.detections}
 

@@ -39,8 +39,6 @@ def marks_seen(image: Rgb) -> tuple[float, float] | None:
 
 
 class Looks:
-    """A model that looks where the marks are; as sure as `gap` says."""
-
     def __init__(self, gap: float = 2.0) -> None:
         self.gap = gap
         self.asked: list[tuple[str, ...]] = []
@@ -150,8 +148,6 @@ NUMBERS = re.compile(r"\[(\d+), (\d+), (\d+), (\d+)\]")
 
 
 class Sees:
-    """A model that understands some forms, and else says what it likes: `otherwise` of the choices."""
-
     def __init__(
         self, *, boxes: bool = False, text: bool = False, otherwise: Callable[[Sequence[str]], str] = lambda c: c[0]
     ) -> None:

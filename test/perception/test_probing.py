@@ -40,7 +40,6 @@ def seen(rgb: Rgb) -> tuple[float, ...]:
 
 
 def written(convention: Convention, place: np.ndarray, size: Size, resized: Size) -> str:
-    """A place given as fractions, as a model of that convention writes it."""
     numbers = from_pixels([(place.reshape(-1, 2) * size).ravel()], convention, size, resized)[0].tolist()
     if convention.unit == "bin":
         return "".join(f"<loc_{n:.0f}>" if convention.bins == 1000 else f"<loc{n:04.0f}>" for n in numbers) + " shape"
@@ -271,8 +270,6 @@ class Written:
 
 
 class Boxes:
-    """A grounder of somebody's own, whose boxes are in pixels or, by mistake, in thousandths."""
-
     def __init__(self, scale: Callable[[tuple[int, int]], tuple[float, float]]) -> None:
         self.scale = scale
 

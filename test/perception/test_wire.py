@@ -35,12 +35,10 @@ OBJECT = {"id": "a", "label": "cup", "score": 0.5, "box_xyxy": (0.0, 0.0, 1.0, 1
 
 
 def framed(message: bytes, length: int | None = None) -> bytes:
-    """What goes over the socket; it may lie about its length."""
     return struct.pack("!i", len(message) if length is None else length) + message
 
 
 def answered(value: object, number: int = 1) -> bytes:
-    """What goes over the socket for an answer, which may not be one."""
     return framed(wire.message(number, "answer", value))
 
 

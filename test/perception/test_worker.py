@@ -56,7 +56,6 @@ def shared() -> Iterator[WorkerGrounder]:
 
 @pytest.fixture
 def obedient(shared: WorkerGrounder) -> WorkerGrounder:
-    """A process that works, whatever a test before has done to it."""
     shared.timeout_s = 20.0
     shared.start()
     assert_works(shared)

@@ -161,8 +161,6 @@ class Budgeted(Obedient):
 
 
 class Choosing:
-    """Names its choice; by its own detections it finds chicks and a cup."""
-
     def __init__(self) -> None:
         self._chicks = chicks()
 
@@ -209,8 +207,6 @@ class Failing(Mute):
 
 
 class Pointing(GivenDetections):
-    """Names the object called "bonnet", whatever it is asked for."""
-
     def __init__(self, detections: Sequence[Detection]) -> None:
         super().__init__(detections)
         self.box = next(d.box_xyxy for d in detections if d.id == "bonnet")

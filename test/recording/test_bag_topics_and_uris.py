@@ -33,7 +33,6 @@ TABLES = tables(__file__)
 
 
 def images(*names: str) -> list[Topic]:
-    """Image topics, compressed where their names end so, each with its camera info beside it."""
     topics = []
     for name in names:
         is_compressed = name.rpartition("/")[2].startswith("compressed")
@@ -124,7 +123,6 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def taken(fetched: list[int]) -> tuple[int, int]:
-    """Bytes beyond the two ends at most, and requests, since the last call."""
     found = sum(fetched) - HEAD - TAIL, len(fetched)
     fetched.clear()
     return found

@@ -31,7 +31,6 @@ def higher_is_farther(relation: str, target: str, anchor: str) -> float:
 
 
 def states(answer: Resolution) -> dict[str, str]:
-    """The first letters of the states of each candidate's clauses."""
     return {one.id: "".join(clause.state.value[0] for clause in one.clauses) for one in answer.candidates}
 
 
@@ -262,7 +261,6 @@ def two_cans(tabletop: Table, place: tuple[float, float]) -> Rendering:
 
 @st.composite
 def calibrations(draw: st.DrawFn) -> JudgeCalibration:
-    """Of any model, measured on pairs of which any share held."""
     n = draw(st.integers(0, 5000))
     slope, offset = (draw(st.one_of(st.floats(-4, 4), st.floats(-1000, 1000))) for _ in range(2))
     return JudgeCalibration(slope, 0.01, offset, n, draw(st.one_of(st.just(n // 2), st.integers(0, n))))

@@ -420,7 +420,6 @@ def test_higher_for_farther_is_no_knowledge(follow: int, contrary: int, gap: flo
 
 
 def test_what_it_knows_beyond_the_height_is_measured() -> None:
-    """Whatever is higher, it is a little surer of what holds."""
     rows = [
         ("behind", target, anchor, float(logistic(higher * 3.0 + (0.5 if holds else -0.5) + wobble)), holds)
         for target, anchor, higher in ((HIGH, LOW, 1.0), (LOW, HIGH, -1.0))

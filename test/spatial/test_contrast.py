@@ -109,7 +109,6 @@ def test_the_one_whose_colours_are_all_said_is_meant(tabletop: Table) -> None:
 
 
 def test_a_word_that_nobody_can_check_does_not_exclude_the_only_candidate_and_is_mentioned(tabletop: Table) -> None:
-    """What a label says in other words is not mentioned."""
     answer = tabletop.ask(tabletop.scene("cup cup 0 0"), "the ceramic cup")
     assert (meant(answer), [(t.phrase, t.id) for t in answer.taken_for]) == ("cup", [("ceramic cup", "cup")])
     assert "where 'ceramic cup' means the cup (cup)" in answer.message
@@ -122,7 +121,6 @@ CRATE = "can can 0 -0.1; block:{} c0 0 0.25 size=0.14x0.14x0.08"
 
 @pytest.mark.parametrize("said", [f"the {word} crate" for word in ("wooden", "toy", "storage", "old wooden", "apple")])
 def test_a_word_that_separates_nothing_leaves_an_order_clear(tabletop: Table, said: str) -> None:
-    """As a target that is told by a relation, as an anchor, and as a destination; not where the label carries it."""
     seen = tabletop.scene(CRATE.format("crate"))
     for words, target in ((f"{said} behind the can", "c0"), (f"the can in front of {said}", "can"),
                           (f"put the can on {said}", "can")):  # fmt: skip
@@ -133,7 +131,6 @@ def test_a_word_that_separates_nothing_leaves_an_order_clear(tabletop: Table, sa
 
 
 def test_the_nearest_name_is_offered_and_never_used(tabletop: Table) -> None:
-    """And none for one that is like none; the word of a label is offered, too."""
     answer = tabletop.ask(tabletop.scene("can can 0 0; block:kettle b 0.2 0"), "the ketle")
     assert (answer.status, answer.question) == (Status.NOT_FOUND, "Did you mean the kettle?")
     assert [(a.text, a.ids) for a in answer.answers] == [("the kettle", ("b",)), ("yes", ("b",)), ("no", ())]
@@ -152,7 +149,6 @@ def test_another_material_colour_or_kind_is_another_object(said: str, label: str
 
 @pytest.mark.parametrize(("holder", "relation"), [("table", "behind"), ("tray", "on")])
 def test_on_the_table_tells_which_box_and_on_the_tray_where_to(tabletop: Table, holder: str, relation: str) -> None:
-    """The ball behind the box stands on the table."""
     box = tabletop.block("box", 0, 0.0, (0.08, 0.08, 0.08), label="box")
     tray = tabletop.block("tray", 0.35, 0.05, (0.25, 0.2, 0.01), label="tray")
     seen = tabletop.see(box, tabletop.ball("ball", 0.02, 0.2, 0.03), tray)

@@ -43,8 +43,6 @@ def loaded_finding() -> Finding:
 
 @dataclasses.dataclass(frozen=True)
 class Nearsighted(Finding):
-    """In a crop it finds one thing more, which fills the middle."""
-
     label: str = "cup"
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
@@ -194,7 +192,6 @@ def test_a_profile_of_another_model_is_refused(tmp_path: Path) -> None:
 
 
 def seen(number: int, score: float, label: str = "cup") -> EvaluatedCase:
-    """A case whose image has a cup and a can, and one box on the cup."""
     case = Case("the cup", "frame", expect=Expectation(Status.OK, id="a"), stamp_ns=number)
     box = (0.0, 0.0, 10.0, 10.0)
     known = (ImageObject("a", "mug", box), ImageObject("b", "can", (20.0, 20.0, 30.0, 30.0)))

@@ -55,7 +55,6 @@ def two(tabletop: Table) -> Rendering:
 
 
 def read() -> list[tuple[str, list[tuple[str, str]]]]:
-    """The dialogues of dialogues.txt: a scene's bodies, and words with what they lead to."""
     found, bodies = [], ""
     for line in Path(__file__).with_name("dialogues.txt").read_text(encoding="utf-8").splitlines():
         if line.startswith("    "):
@@ -255,7 +254,6 @@ SEEN_FROM_ACROSS = dict(zip(DIRECTIONS, ("right", "left", "front", "back"), stri
 
 
 def around_a_cup(tabletop: Table) -> tuple[Body, ...]:
-    """A cup in the middle; seen from y = -0.9, cans to its left and right, blocks behind and in front of it."""
     cans = tabletop.can("left", -0.2, 0.0), tabletop.can("right", 0.2, 0.0)
     blocks = tabletop.block("back", 0.0, 0.25, (0.05, 0.05, 0.13)), tabletop.block("front", 0.0, -0.2)
     return tabletop.cup("cup", 0, 0), *cans, *blocks
@@ -267,7 +265,6 @@ def around(tabletop: Table) -> Rendering:
 
 
 def test_answers_name_the_anchors_and_margins_that_decided(tabletop: Table) -> None:
-    """The table is the surface, or an anchor like any other where it was detected; no cup is named apart."""
     table = tabletop.block("table", 0.0, 0.0, (0.3, 0.25, 0.04), label="table")
     for seen, words, id_, anchors in (
         (tabletop.scene("can a 0 0; block:box b 0.2 0"), "the can on the table", "a", ("support",)),
@@ -349,7 +346,6 @@ def test_the_same_input_gives_the_same_resolution(tabletop: Table) -> None:
 
 @pytest.fixture(scope="module")
 def from_across(around: Rendering) -> RgbdFrame:
-    """The frame with poses in the base of a robot that stands across the table and looks back."""
     base_T_world = np.array([[0, -1, 0, 0.9], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], np.float64)
     pose = Transform("base_link", around.frame.frame_id, base_T_world @ around.frame.base_T_camera.matrix)
     return dataclasses.replace(around.frame, base_T_camera=pose)

@@ -263,7 +263,6 @@ def test_an_object_at_both_ends_of_a_chain_is_not_meant(ground: Ground) -> None:
 
 
 def test_many_anchors_do_not_outvote_one(ground: Ground) -> None:
-    """One cup has three boxes to its right, the other has one: both are left of a box."""
     boxes = [(0.8, -0.15), (0.95, -0.15), (0.65, -0.15), (0.8, 0.35)]
     layout = placed(ground, cup=[(0.8, -0.3), (0.8, 0.2)], box=boxes)
     verdict = decided(layout, related("cup", "left of", NounPhrase("box")))
@@ -326,7 +325,6 @@ def test_several_objects(ground: Ground, phrase: NounPhrase, status: Status, mea
     [("left of", -1, {0}), ("left of", 2, {0}), ("near", -1, {0, 1}), ("near", 2, set()), ("left of", 3, set())],
 )
 def test_several_anchors(ground: Ground, relation: str, boxes: int, meant: set[int]) -> None:
-    """The first cup is left of both boxes, the second between them: left of all, near any."""
     layout = placed(ground, cup=[(0.8, -0.3), (0.8, 0.0)], box=[(0.8, -0.2), (0.8, 0.1)])
     verdict = decided(layout, related("cup", relation, NounPhrase("box", count=boxes), count=-1))
     assert set(verdict.several) == meant
@@ -348,7 +346,6 @@ def test_nothing_is_related_to_objects_that_may_not_be_meant(ground: Ground, wor
 
 
 def test_a_frame_that_means_other_objects_of_several_is_asked_about(ground: Ground) -> None:
-    """From the robot, which looks the other way, all cups left of the box are those right of it for the camera."""
     cups = [Object(*place, label="cup") for place in ((0.8, -0.3), (0.85, 0.3), (0.8, 0.35))]
     robot = ground.looking_from(1.6, 0.0, 180.0)
     layout = ground.layout([Object(0.8, 0.0, label="box"), *cups], base_T_camera=robot)

@@ -46,7 +46,6 @@ def test_dividers_make_compartments(tabletop: Table, across: Any, along: Any, nu
 
 
 def partly_divided(low: float = 0.06) -> Body:
-    """An open box whose outer compartments are as deep as it is; a divider of some height splits the middle one."""
     whole = organiser((0.36, 0.2, 0.06), (-0.06, 0.06))
     return dataclasses.replace(whole, shape=Boards((*whole.shape.boards, ((0.0, 0.0, 0.0), (0.12, WALL, low)))))
 
@@ -192,7 +191,6 @@ TOP = 0.3
 
 
 def room(tabletop: Table, out: float, *others: Body, front: Body | None = None) -> Rendering:
-    """A table with a chest on it, one drawer of which is out by some metres; noise, and no masks."""
     table = tabletop.block("table", 0.0, 0.15, (1.0, 0.7, TOP), "table")
     whole = tabletop.block("chest", 0.2, 0.35, (0.3, 0.25, 0.3), "chest of drawers", z=TOP)
     drawer = organiser((0.28, max(out, 0.02), 0.08), label="drawer", at=(0.2, 0.225 - max(out, 0.02) / 2, TOP + 0.12))
@@ -296,7 +294,6 @@ def test_an_open_drawer_shows_more_than_a_front(tabletop: Table, out: str, opene
 
 @pytest.fixture(scope="module")
 def seen(tabletop: Table) -> Rendering:
-    """A can in front of a tray, on which a box stands at the right, and a ball at the left."""
     tray = "block:tray tray 0 0.12 size=0.5x0.24x0.02; block:box box 0.16 0.12 0.02 size=0.06x0.06x0.06"
     return tabletop.scene(f"{tray}; can can 0 -0.12 r=0.03 h=0.06; ball ball -0.3 -0.1 r=0.03")
 
@@ -414,7 +411,6 @@ def test_contact_is_with_the_surface_beneath(chance: Callable[[str, str, str, st
 
 @pytest.mark.parametrize("boxes", [False, True], ids=["masks", "boxes"])
 def test_on_the_table_is_not_what_stands_on_a_box_on_it(tabletop: Table, boxes: bool) -> None:
-    """The table is a detection of its own, around which only the floor is seen."""
     seen = tabletop.see(
         tabletop.block("box", -0.15, 0, (0.16, 0.14, 0.08), colour="brown", label="box"),
         tabletop.can("upper", -0.15, 0, z=0.08), tabletop.can("lower", 0.15, 0),
@@ -427,7 +423,6 @@ def test_on_the_table_is_not_what_stands_on_a_box_on_it(tabletop: Table, boxes: 
 
 
 def test_things_in_a_bin_below_the_table_are_measured(tabletop: Table) -> None:
-    """A bin stands on the floor beside the table: its contents lie behind the table's plane, and are no glass."""
     seen = tabletop.see(
         *(dataclasses.replace(body, position=(body.position[0] + 0.5, body.position[1], body.position[2] - 0.3))
           for body in open_box(tabletop, "bin", 0, 0.0, (0.3, 0.26, 0.12))),

@@ -86,7 +86,6 @@ def test_readings_that_all_count_little_still_choose(tabletop: Table) -> None:
 
 
 def test_two_that_fit_are_ambiguous_and_relations_narrow_before(tabletop: Table) -> None:
-    """What the question says is tested with questions; a dialogue belongs to one frame and one sentence."""
     bodies = "can a -0.2 0; can b 0.2 0"
     answer = tabletop.ask(tabletop.scene(bodies), "the can")
     assert_refused(answer, AMBIGUOUS)
@@ -154,8 +153,6 @@ def visible_part(seen: Rendering, body: Body) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Spot:
-    """A region in the world: its middle, its directions along and across the view, half its size."""
-
     place: np.ndarray
     turn: np.ndarray
     half: np.ndarray
@@ -177,7 +174,6 @@ def apart(one: Body, other: Body) -> float:
 
 
 def collides(body: Body, world: World) -> bool:
-    """Whether it is where something else stands; what stands in an open object is not asked for here."""
     return any(apart(body, b) < (body.size[0] + min(b.size[:2])) / 2 - 0.003 for b in world.bodies)
 
 
@@ -186,7 +182,6 @@ Trial = tuple[str, float]  # where, and how much of it is visible
 
 @pytest.fixture(scope="module", params=[12, pytest.param(100, marks=pytest.mark.slow)], ids="{} scenes".format)
 def trials(request: pytest.FixtureRequest, tabletop: Table) -> dict[str, list[Trial]]:
-    """An object put into every region, and onto the table elsewhere, in scenes that were measured with noise."""
     found: dict[str, list[Trial]] = {"behind": [], "inside": [], "elsewhere": []}
     for seed in range(request.param):
         rng = np.random.default_rng(seed)
@@ -224,7 +219,6 @@ def placed(
 def elsewhere(
     regions: Sequence[HiddenRegion], seen: Rendering, world: World, obj: Cylinder, rng: np.random.Generator
 ) -> Iterator[tuple[str, Body]]:
-    """Places on the table, many of them behind objects, that are in no region and wholly in the image."""
     spots = [Spot.of(region, seen) for region in regions]
     pose = seen.frame.base_T_camera
     for _ in range(12):

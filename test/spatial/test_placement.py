@@ -392,7 +392,6 @@ def two_cans(tabletop: Table, *size: float) -> tuple[Body, list[Body]]:
 
 
 def test_of_two_that_are_both_in_the_way_both_are_named(tabletop: Table, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are taken away one by one only where a place is left once all of them are."""
     base, cans = two_cans(tabletop, 0.2, 0.16, 0.04)
     brick, words = tabletop.block("brick", 0.0, -0.2, (0.17, 0.15, 0.05), "brick"), "put the brick on the box"
     seen = tabletop.see(base, *cans, brick, **HIGH)

@@ -74,7 +74,6 @@ def test_what_differs_is_asked_for(
     tabletop: Table, bodies: str, phrase: NounPhrase, request_: dict[str, object], text: str,
     answers: dict[str, tuple[int, ...]] | None,
 ) -> None:  # fmt: skip
-    """Places go by the wider gap; orders are as the camera sees them where objects have their own sides."""
     question = asked(tabletop.layout(tabletop.scene(bodies)), phrase, **request_)
     assert question.text == text
     assert answers is None or dict(question.answers) == answers
@@ -204,7 +203,6 @@ def cases(request: pytest.FixtureRequest, tabletop: Table) -> list[Case]:
 
 
 def test_every_answer_is_understood_and_leads_on(cases: list[Case]) -> None:
-    """To an object of the part that the answer named, to doubt of such an object alone, or to fewer rivals."""
     tried, wrong, stuck, doubted = 0, [], [], []
     for case in cases:
         for words, rows in case.question.answers:
@@ -247,7 +245,6 @@ def test_a_question_shares_out_the_rivals_in_four_parts_at_most_and_is_the_same_
 
 
 def test_places_in_an_order_are_those_of_all_subsets_of_members() -> None:
-    """The probability that exactly n - 1 members come before an object, by going through who is a member."""
     rng = np.random.default_rng(0)
     value, member = rng.normal(0.0, 0.1, 6), np.array([1.0, 0.9, 0.5, 0.3, 1.0, 0.0])
     key = Key(value, np.full(6, 0.05))

@@ -83,7 +83,6 @@ def test_left_is_minus_right(found: dict[str, np.ndarray]) -> None:
 
 
 def test_the_other_side_is_behind_and_nothing_is_there_seen_from_either_side(found: dict[str, np.ndarray]) -> None:
-    """Behind the box from the cup: then the cup is behind the box from there, or off the cone; never before it."""
     np.testing.assert_allclose(found["on the other side of"], found["behind"], **EXACT)
     two = found["on the other side of, two"]
     rows = np.arange(len(two))
@@ -103,7 +102,6 @@ ENDS = (
 
 
 def test_signs_and_ends(found: dict[str, np.ndarray]) -> None:
-    """Out of is not inside, comparisons change sign with the roles, and others are the same from the other end."""
     np.testing.assert_allclose(found["out of"], -found["inside"], **EXACT)
     for word in COMPARED:
         np.testing.assert_allclose(found[f"{word} than"], -found[f"{word} than"].T, **EXACT, err_msg=word)
@@ -169,7 +167,6 @@ def test_parts_are_over_the_object_and_among_within_the_outline(found: dict[str,
 
 
 def test_in_the_mirror_left_and_right_are_exchanged_alone(scene: Scene, found: dict[str, np.ndarray]) -> None:
-    """Not even what a stove's or a chair's front decides."""
     reflected = all_margins(made.mirrored(scene))
     for name, expected in found.items():
         np.testing.assert_allclose(reflected[SIDES.get(name, name)], expected, **ROUNDED, err_msg=name)
@@ -197,7 +194,6 @@ def test_a_rolled_or_upside_down_camera_changes_nothing(scene: Scene, found: dic
 @pytest.mark.parametrize("frame", [f for f in FrameOfReference if f is not VIEWER])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_where_the_camera_is_means_nothing_to_others(seed: int, frame: FrameOfReference) -> None:
-    """The robot, the speaker, the world and the objects themselves keep their sides, however the camera is moved."""
     rng = np.random.default_rng(seed)
     scene = random_scene(seed, base_T_camera=GROUND.looking_from(0.3, 0.4, -40.0))
     speaker = GROUND.looking_from(1.8, 0.5, 160.0).inverse()

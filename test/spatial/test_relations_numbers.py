@@ -121,7 +121,6 @@ def test_opposite_an_object_with_a_front_is_before_it(ground: Ground) -> None:
 
 
 def test_parts_turn_with_the_object_and_a_round_one_has_an_edge_and_no_corner(ground: Ground) -> None:
-    """Turned by a right angle, the tray's ends are to the left and right."""
     scene = turned(ground.scene((O(1.0, 0.17, base=0.02), TRAY)), (0.0, np.pi / 2))
     assert margins(lay(scene), "at the end of")[0, 1] == pytest.approx(0.17 - 0.4 / 3, **EXACT)
     layout = lay(rounded(ground.scene((O(1.0, 0.12, base=0.02), RING)), 1))
@@ -130,7 +129,6 @@ def test_parts_turn_with_the_object_and_a_round_one_has_an_edge_and_no_corner(gr
 
 
 def test_degenerate_objects_are_measured_without_a_warning(ground: Ground) -> None:
-    """No width, no height, one place, a giant: warnings are errors here."""
     line, point = (0.2, 1e-12, 1e-3), (1e-12, 1e-12, 0.0)
     objects = [CUBE, CUBE, O(1.0, 0.0, line), O(1.0, 0.1, point), O(1.0, 0.1, point), O(1.0, 0.0, (50.0, 40.0, 30.0)),
                O(0.0, 0.0), O(1.5, 0.5, (0.1, 0.1, 0.0))]  # fmt: skip
@@ -227,7 +225,6 @@ def test_a_margin_of_nought_is_undecided_and_likelihoods_grow_with_margins() -> 
 
 
 def deviation(ground: Ground, relation: str, base: float, up_from: UpSource, tilt_deg: float = 0.0) -> float:
-    """Of one relation to a block 0.25 to its left, metres, in a scene whose "up" comes from there."""
     scene = ground.scene([O(0.8, 0.25, base=base), O(0.8, 0.0)])
     support = dataclasses.replace(scene.support or Plane(scene.up, 0.6, 0.0), sigma_tilt=np.radians(tilt_deg))
     layout = lay_out(dataclasses.replace(scene, up_from=up_from, support=support), DepthConfig(), RelationConfig())

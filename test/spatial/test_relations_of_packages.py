@@ -51,7 +51,6 @@ BARE = "from spatial_vlm_ros.types import Relation\nRELATION = Relation({!r}, le
 
 
 def install(site: Path, package: str, module: str, name: str, metadata: str = "dist-info") -> None:
-    """Lay out in a folder what pip leaves of an installed package of one module with one relation."""
     info = site / f"{package}-1.0.{metadata}"
     info.mkdir(parents=True)
     (info / ("METADATA" if metadata == "dist-info" else "PKG-INFO")).write_text(
@@ -179,7 +178,6 @@ Mixed = tuple[Path, dict[str, str], dict[str, Told]]
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Mixed:
-    """Packages that work beside broken ones, their errors, and what comes of the sentences."""
     site = tmp_path_factory.mktemp("mixed") / "site"
     install(site, "levels", LEVEL, "coplanar with")
     install(site, "middles", EQUIDISTANT, "equidistant from")

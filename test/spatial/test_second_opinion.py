@@ -84,7 +84,6 @@ def without(answer: Resolution) -> Resolution:
     ],
 )
 def test_counts_are_smoothed_and_errors_of_several_add_up(keys: list[str], prior: float, expected: Any) -> None:
-    """What was not measured has no reliability."""
     counts = {"behind": (17, 2, 1), "never": (0, 0, 0), "up": (97, 0, 0), "on": (47, 0, 0), "flat": (0, 97, 0)}
     known = Reliabilities("", {name: Counts(*each) for name, each in counts.items()})
     confusion = known.of(keys, prior)
@@ -116,7 +115,6 @@ KEYS = {
 
 
 def test_keys_say_what_is_spatial_in_a_phrase() -> None:
-    """A frame that is not the viewer's is another key where it matters."""
     for words, keys in KEYS.items():
         assert keys in {relations_of(query.target, FrameOfReference.VIEWER) for query in parse(words)}, words
     of_robot = {BEHIND: "behind (robot)", "the can on the box": "on", "the leftmost can": "leftmost (robot)"}
@@ -184,7 +182,6 @@ def test_the_same_answer_is_confirmed(asked: Asked, two_sides: Rendering) -> Non
 
 
 def test_another_answer_of_a_reliable_model_disagrees(asked: Asked, tabletop: Table, two_sides: Rendering) -> None:
-    """Its combined probability is Bayes' rule by hand."""
     alone = tabletop.ask(two_sides, BEHIND)
     answer = asked(two_sides, BEHIND, "near", {"behind": GOOD})
     assert (answer.status, answer.target) == (Status.DISAGREEMENT, None)

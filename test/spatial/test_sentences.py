@@ -24,7 +24,6 @@ from spatial_vlm_ros.types import Detection, Resolution, SpaceAnswer, Status
 
 
 def read() -> dict[str, dict[str, str]]:
-    """What sentences mean, by the line of their scene."""
     found: dict[str, dict[str, str]] = {}
     scene = ""
     for line in Path(__file__).with_name("sentences.txt").read_text(encoding="utf-8").splitlines():
@@ -136,7 +135,6 @@ def said(answer: Resolution) -> SpaceAnswer:
 
 @pytest.fixture(scope="module")
 def table(tabletop: Table) -> Rendering:
-    """A cup in the middle; cans to its left and right, a tall block behind it, one in front of it."""
     back = tabletop.block("back", 0.0, 0.25, (0.05, 0.05, 0.13))
     return tabletop.scene("cup cup 0 0; can left -0.2 0; can right 0.2 0", back, tabletop.block("front", 0.0, -0.2))
 
@@ -290,7 +288,6 @@ def test_a_prohibition_has_no_target_and_is_kept_in_its_dialogue(seen: Rendering
 
 
 def test_a_support_is_none_of_the_objects_but_an_anchor(tabletop: Table, seen: Rendering) -> None:
-    """It is not taken under its own name, and can be looked for."""
     for large in (TABLE, OVER_A_THIRD):
         assert tabletop.meant(seen, "take the leftmost object", [*seen.detections, large]) == "cup"
     answer = tabletop.ask(seen, "grab the dining table", [*seen.detections, TABLE])

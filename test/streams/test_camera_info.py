@@ -41,7 +41,6 @@ PLUMB_BOB = [0.1, -0.2, 0.001, 0.002, 0.05]
 
 
 def info(**fields: Any) -> Any:
-    """An rclpy message of a calibrated, distorted camera, 640 x 480."""
     usual = {"width": 640, "height": 480, "distortion_model": "plumb_bob", "d": PLUMB_BOB, "k": K, "p": P}
     given = {**usual, "r": np.eye(3).ravel().tolist(), **fields}
     return CameraInfo(**{name: list(map(float, v)) if isinstance(v, list) else v for name, v in given.items()})
@@ -355,7 +354,6 @@ def through_the_assembler(frame: RgbdFrame, detections: tuple[Detection, ...], *
 
 @pytest.fixture(scope="module")
 def seen() -> Rendering:
-    """Two blocks beside a cup, as a camera with an off-centre, bent lens sees them."""
     return render(World((CUP, *BLOCKS)), camera("plumb bob"), BASE_T_CAMERA, STAMP)
 
 

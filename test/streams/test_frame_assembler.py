@@ -482,8 +482,6 @@ CONFIG = StreamConfig(
 
 
 class Corner:
-    """A double of the robot: it hides the upper left pixel, and keeps the poses that it was told."""
-
     links = LINKS
 
     def __init__(self) -> None:

@@ -41,8 +41,6 @@ STREAMS = StreamConfig(base_frame="", clocks_in_step=True, clock_error=0.0, fram
 
 
 class Gate(GivenDetections):
-    """A grounder that waits until it may answer, and may fail in a way that nobody expects."""
-
     def __init__(self, error: Exception | None = None, is_open: bool = True) -> None:
         super().__init__(DETECTIONS)
         self.begun, self.go, self.error = threading.Event(), threading.Event(), error
@@ -266,7 +264,6 @@ def test_a_request_comes_before_the_observer_and_tells_as_much(desk: Desk) -> No
 
 
 def test_how_long_no_frame_has_come_is_counted_on_meanwhile(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a request waits."""
     clock = [1000.0]
     monkeypatch.setattr("spatial_vlm_ros.nodes.perception.frame_wait.time.monotonic", lambda: clock[0])
     assert observed(desk) == "OK"
@@ -284,8 +281,6 @@ def test_how_long_no_frame_has_come_is_counted_on_meanwhile(desk: Desk, monkeypa
 
 
 class Mortal:
-    """A grounder's process that dies and cannot always be started."""
-
     def __init__(self) -> None:
         self.alive, self.fails, self.starts = True, False, 0
 

@@ -45,7 +45,6 @@ def stamps(matches: Sequence[MatchedMessages]) -> list[tuple[int, int, int]]:
 
 
 def interleaved(streams: dict[str, list[int]], order: Sequence[int]) -> list[Arrival]:
-    """Arrivals of streams that each keep their order."""
     left = {name: list(values) for name, values in streams.items()}
     arrivals: list[Arrival] = []
     for choice in order:
@@ -111,7 +110,6 @@ orders = st.lists(st.integers(0, 2), max_size=75)
 
 @st.composite
 def cameras(draw: st.DrawFn) -> Camera:
-    """How many images, how far depth is from each, and what of the three streams arrives."""
     n = draw(st.integers(3, 25))
     jitter = draw(st.lists(st.integers(-SLOP // 2, SLOP // 2), min_size=n, max_size=n))
     return n, jitter, draw(st.lists(st.booleans(), min_size=3 * n, max_size=3 * n))
@@ -207,7 +205,6 @@ def ns(seconds: float) -> int:
 
 
 def heard(freshness: Freshness, offset: float, latency: float, until: float = START) -> None:
-    """Three seconds of images of a clock that is ahead by `offset`."""
     for exposed in np.arange(until - 3.0, until, 0.1):
         for stream in (RGB, DEPTH):
             freshness.add(stream, ns(exposed + offset), ns(exposed + latency))

@@ -62,7 +62,6 @@ def test_a_lookup_maps_the_source_to_the_target() -> None:
 
 @st.composite
 def trees(draw: st.DrawFn) -> tuple[list[int], np.ndarray, np.ndarray]:
-    """Parent of each frame but the first, quaternions (n, 2, 4) and translations (n, 2, 3) at two times."""
     n = draw(st.integers(1, 8))
     parents = [draw(st.integers(0, i)) for i in range(n)]
     numbers = draw(hnp.arrays(np.float64, (n, 2, 7), elements=st.floats(-1, 1, width=32)))
@@ -331,7 +330,6 @@ def test_threads_may_write_and_read_at_once() -> None:
 
 
 def wandering(seed: int) -> TransformBuffer:
-    """map <- odom <- base <- arm <- camera, the last one fixed, each with samples at times of its own."""
     rng, buffer = np.random.default_rng(seed), TransformBuffer()
     for parent, child, period in TABLES["wandering"]:
         for n in range(60):

@@ -40,7 +40,6 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 
 @pytest.fixture
 def copied(folders: Folders, tmp_path: Path) -> Callable[[str], Path]:
-    """Copies a folder of `folders`, to be spoilt."""
     return lambda name: Path(shutil.copytree(folders[name], tmp_path / "model"))
 
 

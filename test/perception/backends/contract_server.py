@@ -23,7 +23,6 @@ from spatial_vlm_ros.types import NounPhrase, Rgb
 
 
 def closed(*required: str, **properties: Any) -> dict[str, Any]:
-    """An object that has the required properties, and no others than these."""
     return {"type": "object", "properties": properties, "required": [*required], "additionalProperties": False}
 
 

@@ -35,7 +35,6 @@ COLOURS = ((200, 40, 40), (40, 40, 200))
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Qwen2.5-VL of random weights that knows the words of the prompts."""
     image = np.full((56, 56, 3), 90, np.uint8)
     lessons = [Lesson(image, WORDS, "cup can"), Lesson(image, f"{QUESTION} Answer with one of: cup, can.", "")]
     return qwen_folder(tmp_path_factory.mktemp("models") / "Qwen2.5-VL-tiny", "qwen2_5_vl", lessons, steps=0)
@@ -43,7 +42,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["double", "installed"])
 def lmms(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Modules of lmms-eval, by their last name."""
     if request.param == "double":
         lmms_eval_double.install(monkeypatch)
     else:

@@ -83,7 +83,6 @@ def qwen(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[dict[str, Contract]]:
-    """One that finds all objects, and one that names the object that is meant."""
     everything = finds(*((name, box) for name, boxes in BOXES.items() for box in boxes))
     with serving(everything) as finding, serving(finds(("chick", MEANT))) as naming:
         yield {"detector": finding, "opinion": naming}
@@ -93,7 +92,6 @@ def servers() -> Iterator[dict[str, Contract]]:
 def options(
     servers: dict[str, Contract], folders: Folders, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[tuple[str, str], str]:
-    """Part ("detector", "masks", "opinion") and backend → its options."""
     root = tmp_path_factory.mktemp("parts")
     saved = {
         "florence-2": f"model={florence(root)} device=cpu max_new_tokens=60",
@@ -125,7 +123,6 @@ def composed(options: dict[tuple[str, str], str], detector: str, masks: str, opi
 
 
 def check(told: dict[str, Any], detector: str, opinion: str) -> None:
-    """What holds of every answer, as JSON."""
     assert Status[told["status"]] in BY_WHAT_WAS_SEEN, told["message"]
     assert told["model_domain"] == ("simulated" if detector == "compact" else "unknown")
     second = told["second_opinion"]

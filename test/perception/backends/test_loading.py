@@ -229,7 +229,6 @@ def test_auto_is_the_cpu_without_cuda_and_a_device_that_is_not_there_is_refused_
 
 
 def tensor_of(location: str | None = None, offset: int = 0, length: int = 8, name: str = "w") -> Any:
-    """A tensor of two numbers; with a location its data lie in that file."""
     tensor = helper.make_tensor(name, TensorProto.FLOAT, [2], [1.0, 2.0])
     if location is not None:
         tensor.ClearField("float_data")

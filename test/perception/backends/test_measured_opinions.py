@@ -53,7 +53,6 @@ def counts_of(file: dict[str, Any]) -> dict[str, dict[str, int]]:
 
 
 def test_what_was_counted_weighs_in_the_answers_of_resolve(tmp_path: Path) -> None:
-    """What an opinion does: spatial/test_second_opinion.py."""
     folder = recordings(tmp_path / "recordings", [case(f"f{n // 20}", BEHIND, "bonnet") for n in range(40)], frames=2)
     with serving(BONNET) as server:
         done = calibrated(folder, SERVED.format(server.url))
@@ -115,7 +114,6 @@ def interrupts(handler: Handler) -> None:
 
 
 def test_what_was_counted_before_ctrl_c_is_kept(tmp_path: Path) -> None:
-    """So it is after three failures: evaluation/test_model_opinions.py."""
     folder = recordings(tmp_path / "recordings", [case("f0", BEHIND, "bonnet")] * 9)
     with serving(BONNET, BONNET, interrupts) as server:
         done = calibrated(folder, SERVED.format(server.url))

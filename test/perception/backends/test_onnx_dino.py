@@ -305,7 +305,6 @@ def test_detections_match_and_defaults_are_those_of_the_backend_with_torch(expor
 
 
 def test_boxes_of_images_of_another_shape_stay_inside_them(exported: tuple[Path, Path]) -> None:
-    """What is found in a padded image is compared with transformers by the export itself."""
     detector = opened(exported[1], threshold="0.5", text_threshold="0")
     for height, width in ((128, 90), (64, 200), (40, 40), (600, 90)):
         found = detector.ground(patches((height, width)), PHRASES)

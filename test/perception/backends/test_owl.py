@@ -88,7 +88,6 @@ def test_half_precision_finds_nearly_the_same(folders: Folders, family: str) -> 
 
 
 def test_vocabulary_and_merges_are_enough(copied: Callable[[str], Path]) -> None:
-    """Folders that older versions of transformers wrote have no tokenizer.json."""
     copy = copied("owlvit")
     before = loaded(copy).boxes(patches(), ["cat"])
     (copy / "tokenizer.json").unlink()

@@ -72,7 +72,6 @@ def folder(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def remedied(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint that learnt with axial positions and the published normaliser, marked and saved with it."""
     norm = published()
     folder = tmp_path_factory.mktemp(kind) / "remedied"
 
@@ -232,7 +231,6 @@ def test_rows_that_pad_the_vocabulary_do_not_count_for_the_mean(folder: Path, ki
 
 
 def test_scores_are_those_of_the_tokens_that_were_decoded(folder: Path) -> None:
-    """However little a factor changes them, they are nearer to those by hand than to those without it."""
     before, changes = [score for _, score, _ in by_hand(folder, asked(folder))], []
     for alpha in ("0.0", "4.0", "20.0"):
         expected = [score for _, score, _ in by_hand(folder, asked(folder, attention=alpha))]
@@ -316,7 +314,6 @@ def test_learned_positions_are_put_on_from_their_own_file(plain: Answers, folder
 
 
 def test_the_warm_up_sees_the_model_with_its_remedies(remedied: Path, tmp_path: Path) -> None:
-    """A normaliser that makes numbers of none fails where it is first run."""
     other, norm = shutil.copytree(remedied, tmp_path / "other"), published()
     with torch.no_grad():
         norm.gamma.fill_(float("nan"))

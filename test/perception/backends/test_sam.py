@@ -82,7 +82,6 @@ def test_a_mask_ends_at_its_box_and_an_empty_one_is_none_and_leaves_the_box(taug
 
 
 def blob(seed: int, n: int = 32) -> torch.Tensor:
-    """Logits that are positive in one round region, with noise around 0 nowhere near a tie."""
     rng = torch.Generator().manual_seed(seed)
     y, x = torch.meshgrid(torch.arange(n), torch.arange(n), indexing="ij")
     middle, reach = torch.rand(2, generator=rng) * n, 2 + 8 * torch.rand(1, generator=rng)

@@ -159,7 +159,6 @@ def test_families_that_answer_in_json_are_asked_for_all_names_at_once(family: st
 
 
 def test_a_box_in_a_question_is_written_for_the_size_that_is_sent_and_models_that_point_write_none() -> None:
-    """What each family writes: test_judging.py."""
     grounder = client(NOWHERE, model=JSON["qwen2.5-vl"])
     assert grounder.box_text(shapes()[0], (48.0, 16.0, 72.0, 48.0)) == "[42, 14, 63, 42]"  # of 84 x 56, which is sent
     with pytest.raises(MarksError, match="molmo write points"):

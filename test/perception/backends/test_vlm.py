@@ -203,7 +203,6 @@ def test_a_folder_of_another_family_or_without_template_is_refused(folder: Path,
 
 
 def test_an_image_made_smaller_for_memory_changes_the_grid_that_pixels_are_counted_in(folder: Path, kind: str) -> None:
-    """The model says of the smaller image the numbers that it learnt for it, whatever the picture's own size."""
     small = vlm.load_qwen(model=str(folder), device="cpu", longest_px="256", max_new_tokens="80")
     (cup,) = small.ground(LARGE, [NounPhrase("cup")]).detections
     grid = np.array(SMALL[kind] if kind == "qwen2_5_vl" else [1000, 1000])
@@ -360,7 +359,6 @@ def test_molmo2_names_the_package_that_its_processor_needs(tmp_path: Path) -> No
 
 @pytest.fixture(scope="module")
 def pointing(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Qwen2.5-VL's class that points, as Embodied-R1 does, on the two shapes that the segmenter learnt."""
     rgb, _ = shapes()
     prompt = FAMILIES["embodied-r1"].every.format("can")
     reply = "<think>two on one</think><answer><point>[[{}, {}], [{}, {}]]</point></answer>"

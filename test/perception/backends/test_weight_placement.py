@@ -49,7 +49,6 @@ def compiles(test: Callable[..., None]) -> Callable[..., None]:
 
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Random weights: the same replies are what is compared, whatever they say."""
     return tiny_vlms.qwen_folder(tmp_path_factory.mktemp("qwen"), "qwen2_5_vl", LESSONS, steps=0)
 
 
@@ -62,7 +61,6 @@ def talk(folder: Path, **options: str) -> WordModel:
 
 
 def replies(grounder: WordModel) -> list[str]:
-    """Of two prompts of different length in one batch."""
     prompts = ["Where is the cup?", "cup?"]
     return [reply.text for reply, _ in grounder.runner.over(prompts, grounder._forward(RGB))]
 
