@@ -168,7 +168,12 @@ def _alignment(rgb: Rgb, depth: Depth) -> Check:
     if np.count_nonzero(near * beside) < _SHOWN * near.sum():  # white objects on white
         return _unmeasured(name, "colour has too few edges where depth has them")
     colour = cv2.copyMakeBorder(colour - colour.mean(), *(_SEARCH,) * 4, cv2.BORDER_CONSTANT, value=0.0)
-    fit = _correlated(colour, near)
+    whole = np.zeros((2, *map(cv2.getOptimalDFTSize, colour.shape)), np.float32)
+    for page, part in zip(whole, (colour, near), strict=True):
+        page[: part.shape[0], : part.shape[1]] = part
+    product = cv2.mulSpectrums(cv2.dft(whole[0]), cv2.dft(whole[1]), 0, conjB=True)
+    fit = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE)  # colour under the edges at every shift
+    fit = np.asarray(fit[: 2 * _SEARCH + 1, : 2 * _SEARCH + 1])
     best, here = float(fit.max()), float(fit[_MIDDLE, _MIDDLE].max())
     row, column = np.unravel_index(int(fit.argmax()), fit.shape)
     aside, down = _SEARCH - int(column), _SEARCH - int(row)
@@ -205,16 +210,6 @@ def _places(edges: Image) -> int:
     """Parts of the image that have enough edges to speak: one long edge, or one odd corner, is one or two of them."""
     size = tuple(max(1, round(side / _PLACE)) for side in edges.shape[::-1])
     return int(np.count_nonzero(cv2.resize(edges, size, interpolation=cv2.INTER_AREA) >= _PLACE_EDGES / _PLACE**2))
-
-
-def _correlated(colour: Image, edges: Image) -> Image:
-    """(65, 65) float32: colour under the edges at every shift."""
-    whole = np.zeros((2, *map(cv2.getOptimalDFTSize, colour.shape)), np.float32)
-    for page, part in zip(whole, (colour, edges), strict=True):
-        page[: part.shape[0], : part.shape[1]] = part
-    product = cv2.mulSpectrums(cv2.dft(whole[0]), cv2.dft(whole[1]), 0, conjB=True)
-    fit = cv2.dft(product, flags=cv2.DFT_INVERSE | cv2.DFT_SCALE)
-    return np.asarray(fit[: 2 * _SEARCH + 1, : 2 * _SEARCH + 1])
 
 
 def _depth_edges(depth: Image) -> Image:
@@ -442,7 +437,17 @@ def unexplained_regions(
     n = support.normal.astype(np.float32)
     height = (n[0] * xs[None, :] + n[1] * ys[:, None] + n[2]) * z + np.float32(support.offset)
     low = np.float32(support_tolerance(support, lift_config)) + 2 * depth_noise(z, depth_config).astype(np.float32)
-    explained = _explained([obj.detection for obj in objects] + list(of_robot), frame, every)
+    # Pixels of detections, with a margin, and of the robot; supports explain nothing that is on them.
+    explained = np.zeros(z.shape, np.bool_) if frame.robot is None else frame.robot.own[::every, ::every].copy()
+    detections = [obj.detection for obj in objects] + list(of_robot)
+    for detection, is_support in zip(detections, support_like(detections, frame), strict=True):
+        if not is_support:
+            box = np.array(detection.box_xyxy) / every
+            margin = _MARGIN * np.tile(box[2:] - box[:2], 2) + _MARGIN_PX
+            x0, y0, x1, y1 = (
+                np.clip(box + margin * (-1, -1, 1, 1), 0, (*z.shape[::-1], *z.shape[::-1])).round().astype(int)
+            )
+            explained[y0:y1, x0:x1] = True
     flat = np.abs(height) <= low
     gap = depth_gap(z, depth_config, lift_config)
     outline = _outline(flat, explained, z, gap)
@@ -504,22 +509,6 @@ def _outline(
     first, last = large[rows].argmax(axis=1), large.shape[1] - 1 - large[rows, ::-1].argmax(axis=1)
     ends = np.stack((np.concatenate((first, last)), np.tile(rows, 2)), axis=1)
     return np.asarray(cv2.convexHull(ends.astype(np.int32)), np.int32)
-
-
-def _explained(detections: Sequence[Detection], frame: RgbdFrame, every: int) -> Mask:
-    """(h, w) bool: pixels of detections, with a margin, and of the robot; supports explain nothing that is on them."""
-    shape = frame.depth[::every, ::every].shape
-    explained = np.zeros(shape, np.bool_)
-    if frame.robot is not None:
-        explained |= frame.robot.own[::every, ::every]
-    for detection, is_support in zip(detections, support_like(detections, frame), strict=True):
-        if is_support:
-            continue
-        box = np.array(detection.box_xyxy) / every
-        margin = _MARGIN * np.tile(box[2:] - box[:2], 2) + _MARGIN_PX
-        x0, y0, x1, y1 = np.clip(box + margin * (-1, -1, 1, 1), 0, (*shape[::-1], *shape[::-1])).round().astype(int)
-        explained[y0:y1, x0:x1] = True
-    return explained
 
 
 def _pieces(z: npt.NDArray[np.float32], raised: Mask, gap: Floats | float) -> npt.NDArray[np.int32]:

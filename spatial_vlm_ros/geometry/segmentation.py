@@ -160,7 +160,15 @@ def masks_from_boxes(
             if table[number]:
                 mask[_core(box)] = True
             elif np.count_nonzero(mask) < max(lift_config.min_pixels, _MIN_FILL * mask.size):
-                mask = _flat_mask(look, box, claimed[_window(box)], mask)
+                around, ring = _ring(look, box)  # its colour differs from that around it, else it is the core
+                differs = np.zeros(mask.shape, np.bool_)
+                if np.count_nonzero(ring) >= _MIN_MODEL:
+                    usual, spread = usual_values(look.lab(around)[ring].astype(np.float32))
+                    apart = (look.lab(box) - usual) / (spread + 2.0)  # JPEG and sensor noise of a plain surface
+                    differs = (apart * apart).mean(axis=2) > _STRANGE**2
+                mask |= differs & ~claimed[_window(box)]
+                if np.count_nonzero(mask) < _MIN_FILL * mask.size:
+                    mask[_core(box)] = True
             elif support is not None:
                 low = np.isfinite(frame.depth[_window(box)]) & ~(raised | claimed)[_window(box)]
                 mask |= _floor(look, box, mask, low & (owners[_window(box)] < 0), support)
@@ -456,20 +464,6 @@ def _ring(look: Look, box: PixelBox) -> tuple[PixelBox, Mask]:
     ring = np.ones((around[3] - around[1], around[2] - around[0]), np.bool_)
     ring[y0 - around[1] : y1 - around[1], x0 - around[0] : x1 - around[0]] = False
     return around, ring
-
-
-def _flat_mask(look: Look, box: PixelBox, claimed: Mask, raised: Mask) -> Mask:
-    """Pixels of a box whose colour differs from that around it, else its core; `claimed` by masks, `raised`: (h, w)."""
-    around, ring = _ring(look, box)
-    mask = np.zeros((box[3] - box[1], box[2] - box[0]), np.bool_)
-    if np.count_nonzero(ring) >= _MIN_MODEL:
-        usual, spread = usual_values(look.lab(around)[ring].astype(np.float32))
-        apart = (look.lab(box) - usual) / (spread + 2.0)  # JPEG and sensor noise of a plain surface
-        mask = (apart * apart).mean(axis=2) > _STRANGE**2
-    mask = (mask & ~claimed) | raised
-    if np.count_nonzero(mask) < _MIN_FILL * mask.size:
-        mask[_core(box)] = True
-    return mask
 
 
 GAP_PX = 4

@@ -102,32 +102,28 @@ def view_of(scene: Scene, obj: SceneObject, mask: Mask, config: ResolverConfig) 
     sigma = _EDGE * distance / scene.frame.camera.K[0, 0] + float(depth_noise(distance, config.depth))
     sides = sorted(obj.box.size[:2], reverse=True)
     partial = obj.truncated or obj.visible_fraction < _WHOLE or max(obj.cut, obj.cut_above) > _CUT
-    numbers = np.array((obj.box.size[2], *sides, sigma, *widths, *lab, *_outline(own), partial), np.float32)
-    return ShownView(numbers, _local(rgb, own)) if np.isfinite(numbers).all() else None
-
-
-def _outline(own: npt.NDArray[np.uint8]) -> tuple[float, float, float, float]:
-    """Share of the convex hull, and of the box, that a mask fills; its axes' ratio; its share of their ellipse."""
     outlines, _ = cv2.findContours(own, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     largest = max(outlines, key=cv2.contourArea)
     hull, moments = cv2.contourArea(cv2.convexHull(largest)), cv2.moments(own, True)
-    mixed = moments["mu11"]
-    second = np.array(((moments["mu20"], mixed), (mixed, moments["mu02"]))) / moments["m00"]
-    minor, major = np.sqrt(np.maximum(np.linalg.eigvalsh(second), 0.1))
-    filled, ellipse = moments["m00"], 4 * np.pi * minor * major
-    return cv2.contourArea(largest) / max(hull, 1.0), filled / own.size, minor / major, filled / ellipse
-
-
-def _local(rgb: npt.NDArray[np.uint8], own: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    mixed, filled = moments["mu11"], moments["m00"]
+    minor, major = np.sqrt(
+        np.maximum(np.linalg.eigvalsh(np.array(((moments["mu20"], mixed), (mixed, moments["mu02"]))) / filled), 0.1)
+    )
+    # The share of the convex hull, and of the box, that the mask fills; its axes' ratio; its share of their ellipse.
+    fills = cv2.contourArea(largest) / max(hull, 1.0), filled / own.size, minor / major
+    form = *fills, filled / (4 * np.pi * minor * major)
+    numbers = np.array((obj.box.size[2], *sides, sigma, *widths, *lab, *form, partial), np.float32)
+    if not np.isfinite(numbers).all():
+        return None
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     times = min(_MOST_ENLARGED, _LARGEST_CROP / max(grey.shape))
     grey = cv2.resize(grey, None, fx=times, fy=times, interpolation=cv2.INTER_CUBIC)
     within = cv2.resize(own, grey.shape[::-1], interpolation=cv2.INTER_NEAREST)
     _, found = cv2.SIFT.create(nfeatures=MOST_LOCAL, contrastThreshold=0.03).detectAndCompute(grey, within)
     if found is None:
-        return np.empty((0, 128), np.uint8)
+        return ShownView(numbers, np.empty((0, 128), np.uint8))
     root = np.sqrt(found / np.maximum(found.sum(axis=1, keepdims=True), 1e-6))
-    return np.clip(512 * root[:MOST_LOCAL], 0, 255).astype(np.uint8)
+    return ShownView(numbers, np.clip(512 * root[:MOST_LOCAL], 0, 255).astype(np.uint8))
 
 
 # ------------------------------------------------------------------------------------------------ comparing

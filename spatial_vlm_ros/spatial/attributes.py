@@ -65,7 +65,15 @@ def attribute_likelihood(word: str, layout: Layout, view: Viewpoint, members: np
         chance = NO + (YES - NO) * told
         said = np.where(np.isnan(said), chance, said)
     elif word in SIZE_WORDS:
-        said = np.where(np.isnan(said), _size_likelihood(word, layout, view, members), said)
+        make, large = SIZE_WORDS[word]
+        key = make(layout, view)
+        value = key.value if large else -key.value
+        rows = np.flatnonzero(members & np.isfinite(value))
+        for row in np.flatnonzero(np.isfinite(value) & np.isnan(said)):  # by comparison with the other members
+            others = rows[rows != row]
+            spread = np.maximum(np.hypot(key.sigma[row], key.sigma[others]), 1e-6)
+            said[row] = normal_cdf((value[row] - value[others]) / spread).mean() if len(others) else YES
+        said = np.where(np.isnan(said), UNKNOWN, said)
     sure = bool((np.nan_to_num(said)[members] >= 0.9).any())
     undecided = NO if sure else UNKNOWN
     said = np.where(np.isnan(said), undecided, said)
@@ -169,17 +177,3 @@ def colour_shares(obj: SceneObject, layout: Layout) -> dict[str, float]:
             if shares.get(light, 0.0) >= _LIT and dark in shares and (dark != "black" or shares[dark] < _LIT):
                 shares[light] += shares.pop(dark)
     return shares
-
-
-def _size_likelihood(word: str, layout: Layout, view: Viewpoint, members: npt.NDArray[np.bool_]) -> Array:
-    """(N,) likelihood of a size, by comparison with the other members; if there is only one, any size fits."""
-    make, large = SIZE_WORDS[word]
-    key = make(layout, view)
-    value = key.value if large else -key.value
-    rows = np.flatnonzero(members & np.isfinite(value))
-    result = np.full(len(value), UNKNOWN)
-    for row in np.flatnonzero(np.isfinite(value)):
-        others = rows[rows != row]
-        spread = np.hypot(key.sigma[row], key.sigma[others])
-        result[row] = normal_cdf((value[row] - value[others]) / np.maximum(spread, 1e-6)).mean() if len(others) else YES
-    return result

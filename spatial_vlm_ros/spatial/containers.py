@@ -163,7 +163,14 @@ def _inside(around: SupportContext, row: int, name: str) -> Cavity | NoSurface:
     own = own_points(around, row, grid)
     about = [layout.footprint[other] for other in _around(layout, row)]
     in_sight = own[~np.any([lies_in(cabinet, own[:, :2]) for cabinet in about], axis=0)] if about else own
-    rim = _rim_height(in_sight, outline, middle, float(layout.top[row]), float(layout.sigma[row]))
+    # The rim is at the height that the wall reaches in most directions, or at the top if that is nearly the same. A
+    # drawer's front is higher than its sides, and its back cannot be seen: directions without points, or under a
+    # cabinet, do not count.
+    outer, highest = in_sight[gauge(outline, middle, in_sight[:, :2]) > _OUTER], np.full(_SECTORS, -np.inf)
+    np.maximum.at(highest, _sectors(outer[:, :2] - middle), outer[:, 2])
+    highest = highest[np.isfinite(highest)] if np.isfinite(highest).sum() >= _SECTORS / 3 else highest
+    rim, top = float(np.sort(highest)[::-1][int(np.ceil(_RIM_SEEN * len(highest))) - 1]), float(layout.top[row])
+    rim = top if not np.isfinite(rim) or rim > top - FLUSH - float(layout.sigma[row]) else rim
     walls = own[own[:, 2] < rim + RISE, :2]
     if rim < layout.top[row] and len(walls) >= _FEW:  # a raised lid is not over the opening
         outline = hull(walls)
@@ -233,20 +240,6 @@ def _sectors(away: Array) -> npt.NDArray[np.intp]:
     """(N,) index of the direction of places from the middle, one of `_SECTORS`."""
     turn = np.arctan2(away[:, 1], away[:, 0]) / (2 * np.pi) + 0.5
     return np.asarray((turn * _SECTORS).astype(np.intp) % _SECTORS)
-
-
-def _rim_height(own: Array, outline: Array, middle: Array, top: float, sigma: float) -> float:
-    """Height that a container's wall reaches in most directions; its top if that is nearly the same.
-
-    A drawer's front is higher than its sides, and its back cannot be seen: directions without points, or under a
-    cabinet, do not count.
-    """
-    outer = own[gauge(outline, middle, own[:, :2]) > _OUTER]
-    highest = np.full(_SECTORS, -np.inf)
-    np.maximum.at(highest, _sectors(outer[:, :2] - middle), outer[:, 2])
-    highest = highest[np.isfinite(highest)] if np.isfinite(highest).sum() >= _SECTORS / 3 else highest
-    reached = float(np.sort(highest)[::-1][int(np.ceil(_RIM_SEEN * len(highest))) - 1])
-    return top if not np.isfinite(reached) or reached > top - FLUSH - sigma else reached
 
 
 def _has_walls(own: Array, relief: Relief, opening: Array, middle: Array, rim: float, floor: float) -> bool:

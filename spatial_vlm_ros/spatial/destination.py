@@ -186,12 +186,18 @@ def _placed(verdict: ResolvedChoice, scorer: PhraseScorer, destination: Destinat
         if len(found_parts.parts) > 1 and part.phrase.choice != "any":
             raise _Refused(Status.AMBIGUOUS, part.phrase, (rows[0],) * len(found_parts.parts))
         region = found_parts.parts[0]
-    further = _further(destination, verdict, scorer)
+    further = []
+    for each in (*destination.also, *destination.excluded):
+        inner = tuple(scorer.score_phrase(anchor, anchor=True) for anchor in each.anchors)
+        around = [] if _is_support(each, inner[0], scorer) else _all_of(inner, verdict, scorer)
+        view = scorer.view_for(each.frame, RELATIONS[each.relation].framed, np.array(around, np.intp))
+        denied = not any(each is wanted for wanted in destination.also)
+        further.append(AskedRelation(each.relation, view, tuple(around), each.distance, denied))
     framed = clause.relation in RELATIONS and RELATIONS[clause.relation].framed
     request = PlaceRequest(
         clause.relation, tuple(rows), scorer.view_for(clause.frame, framed, np.array(rows, np.intp)),
         verdict.chosen, clause.distance, scorer.config.place, scorer.config.depth, region, clause.preposition,
-        "" if part is None else describe(part.phrase).replace(" part of ", " of "), further,
+        "" if part is None else describe(part.phrase).replace(" part of ", " of "), tuple(further),
     )  # fmt: skip
     if region is not None and part is not None and noun_of(part.phrase) in BURNERS:
         pot = standing_on(scorer.layout, region, verdict.chosen)
@@ -248,18 +254,6 @@ def _shifted(verdict: ResolvedChoice, scorer: PhraseScorer, destination: Destina
 
 def _all_of(beliefs: Sequence[PhraseBelief], verdict: ResolvedChoice, scorer: PhraseScorer) -> list[int]:
     return list(dict.fromkeys(row for belief in beliefs for row in _meant(belief, verdict.meant, scorer)))
-
-
-def _further(destination: Destination, verdict: ResolvedChoice, scorer: PhraseScorer) -> tuple[AskedRelation, ...]:
-    found = []
-    for clause in (*destination.also, *destination.excluded):
-        beliefs = tuple(scorer.score_phrase(anchor, anchor=True) for anchor in clause.anchors)
-        rows = [] if _is_support(clause, beliefs[0], scorer) else _all_of(beliefs, verdict, scorer)
-        framed = RELATIONS[clause.relation].framed
-        view = scorer.view_for(clause.frame, framed, np.array(rows, np.intp))
-        denied = not any(clause is each for each in destination.also)
-        found.append(AskedRelation(clause.relation, view, tuple(rows), clause.distance, denied))
-    return tuple(found)
 
 
 def _no_place(

@@ -100,7 +100,20 @@ def judged_choice(instruction: str, row: int, reading: PartialReading, scorer: P
     """The answer for an object that a model points at, after everything measurable was measured."""
     scene = scorer.layout.scene
     obj = scene.objects[row]
-    clauses, unknown = _measured(reading, scorer)
+    clauses: list[ClauseBelief] = []
+    unknown: list[str] = []  # names of what cannot be measured: the anchor is not seen, or the frame is unknown
+    for clause in reading.clauses:
+        try:
+            (belief,) = scorer.score_phrase(NounPhrase("object", relations=(clause,))).clauses
+        except (FrameUndefinedError, ValueError):  # not defined here, or a clause that is judged as several
+            unknown.append(clause.relation)
+            continue
+        limit = scorer.config.decision.found
+        missing = any(True for inner in belief.inner for _ in phrases_not_found(inner, limit))
+        if missing and not belief.on_support:
+            unknown.append(clause.relation)
+        else:
+            clauses.append(belief)
     unknown += reading.unjudged
     if reading.head is not None:  # attributes that neither measurement nor the detector can tell
         view = scorer.view_for(FrameOfReference.VIEWER, depends=False)
@@ -231,25 +244,6 @@ def _doubt(obj: SceneObject, scorer: PhraseScorer) -> tuple[Status, str] | None:
         reason = f"{filled}, so the box may belong to another object"
         return Status.LOW_CONFIDENCE, reason
     return None
-
-
-def _measured(reading: PartialReading, scorer: PhraseScorer) -> tuple[list[ClauseBelief], list[str]]:
-    """Measured clauses, and names of those that cannot be measured: the anchor is not seen, or the frame is unknown."""
-    found: list[ClauseBelief] = []
-    unknown: list[str] = []
-    for clause in reading.clauses:
-        try:
-            (belief,) = scorer.score_phrase(NounPhrase("object", relations=(clause,))).clauses
-        except (FrameUndefinedError, ValueError):  # not defined here, or a clause that is judged as several
-            unknown.append(clause.relation)
-            continue
-        limit = scorer.config.decision.found
-        missing = any(True for inner in belief.inner for _ in phrases_not_found(inner, limit))
-        if missing and not belief.on_support:
-            unknown.append(clause.relation)
-        else:
-            found.append(belief)
-    return found, unknown
 
 
 def _name(obj: SceneObject) -> str:

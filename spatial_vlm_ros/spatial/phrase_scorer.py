@@ -8,11 +8,10 @@ and anchors exactly: each anchor's weight enters the clause of the phrase that n
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.language.lexicon import FRAMED_SUPERLATIVES, SUPERLATIVE_OF_ORDER
@@ -130,7 +129,11 @@ class PhraseScorer:
         found = [judged[i] for i in sorted(judged)]
         if single:  # words of distance have a contrast of their own
             chances = [clause.chance for clause in found if clause.name not in clauses.CONTRASTED]
-            weight = weight * _alone(fit >= self.config.decision.found, chances)
+            if chances:  # "the": the clauses hold for no other one of the name; 1 for the best
+                named = fit >= self.config.decision.found
+                fails = np.where(named, 1.0 - np.prod(chances, axis=0), 1.0)
+                alone = _NOT_ALONE + (1.0 - _NOT_ALONE) * fails.prod() / fails
+                weight = weight * (alone / max(float(alone[named].max(initial=0.0)), FLOOR))
         for ordered in (*self._sizes(phrase, weight / scale), self._order(phrase, weight / scale)):
             if ordered is not None:
                 weight = weight * ordered.chance
@@ -333,15 +336,6 @@ class PhraseScorer:
             likelihood, margin = superlatives.place_in_order(key, member, n, places)
         likelihood = np.clip(likelihood * _fits_its_whole(phrase, word, n, self.layout, view, member), FLOOR, 1.0)
         return ClauseBelief(name, False, margin, likelihood, likelihood, nobody, is_order=True, place=places)
-
-
-def _alone(named: npt.NDArray[np.bool_], chances: Sequence[Array]) -> Array:
-    """(N,) how well "the" fits: that the clauses, by their chances (N,), hold for no other `named`; 1 for the best."""
-    if not chances:
-        return np.ones(len(named))
-    fails = np.where(named, 1.0 - np.prod(chances, axis=0), 1.0)
-    alone = _NOT_ALONE + (1.0 - _NOT_ALONE) * fails.prod() / fails
-    return np.asarray(alone / max(float(alone[named].max(initial=0.0)), FLOOR))
 
 
 # --------------------------------------------------------------------------------------------------

@@ -186,7 +186,20 @@ class SurfaceBorder:
 
 def table_border(layout: Layout, height: float = 0.0) -> SurfaceBorder:
     """The visible border of the plane at a height over the support plane."""
-    on, lower, ground, plane = _classes(layout, height)
+    # Pixels `_stride` apart: (h, w) bool for the surface, and for lower points; (h, w, 2) ground places of what is
+    # measured, and of the surface that the pixel's ray meets.
+    frame, stride = layout.scene.frame, _stride(layout)
+    depth, K = frame.depth[::stride, ::stride].astype(np.float64), frame.camera.K
+    rows, columns = np.indices(depth.shape) * stride
+    rays = np.stack(((columns - K[0, 2]) / K[0, 0], (rows - K[1, 2]) / K[1, 1], np.ones_like(depth)), axis=2)
+    rays = rays @ layout.axes
+    over, noise = rays[..., 2] * depth + layout.floor - height, 0.0015 + 0.004 * depth**2
+    ground = rays[..., :2] * depth[..., None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        on = np.abs(over) < _LEVEL + noise
+        lower = over < -(_LOWER + 2 * noise)
+        plane = rays[..., :2] * ((height - layout.floor) / rays[..., 2])[..., None]
+    on &= ~_objects(layout, on.shape, tables=False)
     if on.sum() < _LEAST_PLACES:
         nothing = np.empty((0, 2))
         return SurfaceBorder(np.empty((0, 2, 2)), nothing, nothing, nothing, height)
@@ -219,27 +232,6 @@ def table_border(layout: Layout, height: float = 0.0) -> SurfaceBorder:
     border = np.concatenate(places)
     edges, outward = _straight(border, ground[on].mean(axis=0))
     return SurfaceBorder(edges, outward, border, ground[unknown], height)
-
-
-def _classes(layout: Layout, height: float) -> tuple[Flags, Flags, Array, Array]:
-    """Classify pixels `_stride` apart: (h, w) bool for the surface, for lower points; and (h, w, 2) ground places.
-
-    The last array is the place of the surface that the pixel's ray meets, measured or not.
-    """
-    frame, depth = layout.scene.frame, layout.scene.frame.depth.astype(np.float64)
-    step, K = _stride(layout), frame.camera.K
-    depth = depth[::step, ::step]
-    rows, columns = np.indices(depth.shape) * step
-    rays = np.stack(((columns - K[0, 2]) / K[0, 0], (rows - K[1, 2]) / K[1, 1], np.ones_like(depth)), axis=2)
-    rays = rays @ layout.axes
-    ground = rays * depth[..., None]
-    over = ground[..., 2] + layout.floor - height
-    noise = 0.0015 + 0.004 * depth**2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        on = np.abs(over) < _LEVEL + noise
-        lower = over < -(_LOWER + 2 * noise)
-        plane = rays[..., :2] * ((height - layout.floor) / rays[..., 2])[..., None]
-    return on & ~_objects(layout, on.shape, tables=False), lower, ground[..., :2], plane
 
 
 def _stride(layout: Layout) -> int:

@@ -378,7 +378,12 @@ def why_none(layout: Layout, request: PlaceRequest, supporting: SupportingSurfac
         return NoSurface("too small", f"{name} is smaller than {obj.name}", row, *_of(needed, width, supporting))
     anchors = names_of(layout, request.anchors)
     where = f"{request.relation} {anchors}" if anchors else "that is large enough"
-    weight = _meant(layout, request, supporting, obj, room.steady)
+    index, weight = thinned(np.flatnonzero(room.steady), supporting), np.zeros(room.steady.shape)
+    if len(index):  # nearness of the cells in which the relation would hold if they were free
+        places = supporting.grid.places(index)
+        margin, sigma, _ = judged(layout, request, supporting, obj, places)
+        holds = np.isfinite(margin) & (clause_likelihood(margin, sigma) >= request.config.holds)
+        weight.flat[index] = holds * nearness(layout, request, supporting, obj, places)
     if row is None and request.relation in RIMS and not supporting.rim.any():
         return NoSurface("edge", "no edge of the surface is visible")
     if not weight.any():
@@ -446,18 +451,6 @@ def _main_cause(
     if not on_support and blocking:
         return "occupied", f"{name} is full: {blocking} there"
     return "occupied", f"there is no free place {where}" + (f": {blocking} in the way" if blocking else "")
-
-
-def _meant(layout: Layout, request: PlaceRequest, supporting: SupportingSurface, obj: Moved, cells: Cells) -> Array:
-    """(R, C) nearness of the given cells in which the relation would hold if they were free; 0 elsewhere."""
-    index = thinned(np.flatnonzero(cells), supporting)
-    weight = np.zeros(cells.size)
-    if len(index):
-        places = supporting.grid.places(index)
-        margin, sigma, _ = judged(layout, request, supporting, obj, places)
-        holds = np.isfinite(margin) & (clause_likelihood(margin, sigma) >= request.config.holds)
-        weight[index] = holds * nearness(layout, request, supporting, obj, places)
-    return weight.reshape(cells.shape)
 
 
 # ------------------------------------------------------------------------------------------------ why a spot was chosen
