@@ -77,10 +77,28 @@ def around_objects(frame: RgbdFrame, detections: Sequence[Detection]) -> Support
     for x0, y0, x1, y1 in boxes[~table].tolist():
         blocked[max(0, int(y0)) : max(0, int(y1) + 1), max(0, int(x0)) : max(0, int(x1) + 1)] = True
     groups = []
-    for index, box in enumerate(boxes):
-        points = _group(frame, box, bool(table[index]), blocked, side)
-        if len(points):
-            groups.append(points)
+    height, width = frame.depth.shape
+    for (x0, y0, x1, y1), is_table in zip(boxes.tolist(), table.tolist(), strict=True):
+        # Points around a box, not much farther than the object; for a table, points inside its box.
+        inside = frame.depth[max(0, int(y0)) : int(y1) + 1, max(0, int(x0)) : int(x1) + 1]
+        sparse = inside[::_EVERY, ::_EVERY]
+        own = sparse[np.isfinite(sparse)]
+        if not len(own):  # regular dropouts may coincide with the sampled rows or columns
+            own = inside[np.isfinite(inside)]
+        if not len(own):
+            continue
+        dx, dy = (0.0, 0.0) if is_table else (max(_RING_PX, _RING * (x1 - x0)), max(_RING_PX, _RING * (y1 - y0)))
+        rows = _steps(max(0.0, y0 - dy), min(height - 1.0, y1 + dy), side)
+        columns = _steps(max(0.0, x0 - dx), min(width - 1.0, x1 + dx), side)
+        depth, wanted = frame.depth[rows[:, None], columns], ~blocked[rows[:, None], columns]
+        if not is_table:
+            wanted &= ~((y0 <= rows) & (rows <= y1))[:, None] | ~((x0 <= columns) & (columns <= x1))
+            # Points much farther than the object are not its support, for example the floor beyond a table's edge.
+            z = float(np.partition(own, len(own) // 2)[len(own) // 2])
+            wanted &= depth < z + max(y1 - y0, x1 - x0) * z / frame.camera.K[0, 0]
+        v, u = np.nonzero(wanted & np.isfinite(depth))
+        if len(v):
+            groups.append(_points(frame, rows[v], columns[u]))
     if not groups:
         return SupportPoints.of(np.empty((0, 3)))
     starts = np.cumsum([0, *(len(points) for points in groups[:-1])])
@@ -133,30 +151,6 @@ def support_like(detections: Sequence[Detection], frame: RgbdFrame) -> npt.NDArr
 def named_surfaces(detections: Sequence[Detection]) -> npt.NDArray[np.bool_]:
     """(N,) bool: True for what is called a table, desk, floor or the like."""
     return np.array([bool(_SURFACES.intersection(d.label.lower().split()[-1:])) for d in detections], np.bool_)
-
-
-def _group(frame: RgbdFrame, box: Array, table: bool, blocked: npt.NDArray[np.bool_], side: int) -> Array:
-    """(N, 3) points around one box, not much farther than the object; for a table, points inside its box."""
-    height, width = frame.depth.shape
-    x0, y0, x1, y1 = box.tolist()
-    inside = frame.depth[max(0, int(y0)) : int(y1) + 1, max(0, int(x0)) : int(x1) + 1]
-    sparse = inside[::_EVERY, ::_EVERY]
-    own = sparse[np.isfinite(sparse)]
-    if not len(own):  # regular dropouts may coincide with the sampled rows or columns
-        own = inside[np.isfinite(inside)]
-    if not len(own):
-        return np.empty((0, 3))
-    dx, dy = (0.0, 0.0) if table else (max(_RING_PX, _RING * (x1 - x0)), max(_RING_PX, _RING * (y1 - y0)))
-    rows = _steps(max(0.0, y0 - dy), min(height - 1.0, y1 + dy), side)
-    columns = _steps(max(0.0, x0 - dx), min(width - 1.0, x1 + dx), side)
-    depth, wanted = frame.depth[rows[:, None], columns], ~blocked[rows[:, None], columns]
-    if not table:
-        wanted &= ~((y0 <= rows) & (rows <= y1))[:, None] | ~((x0 <= columns) & (columns <= x1))
-        # Points much farther than the object are not its support, for example the floor beyond a table's edge.
-        z = float(np.partition(own, len(own) // 2)[len(own) // 2])
-        wanted &= depth < z + max(y1 - y0, x1 - x0) * z / frame.camera.K[0, 0]
-    v, u = np.nonzero(wanted & np.isfinite(depth))
-    return _points(frame, rows[v], columns[u])
 
 
 def _steps(first: float, last: float, count: int) -> npt.NDArray[np.intp]:
