@@ -286,11 +286,6 @@ def test_a_model_that_does_not_understand_marks_costs_an_answer_nothing(two_side
         assert answers.call_count == 32  # found out once
 
 
-def test_marks_that_cannot_be_are_refused() -> None:
-    with pytest.raises(InputError, match="marks"):
-        config_from({"judge": {"marks": "arrows"}})
-
-
 HIGH, LOW = (100.0, 50.0, 140.0, 90.0), (100.0, 300.0, 140.0, 380.0)
 
 
