@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Locations of every convention: to pixels and back, and played by functions that see an image; what a backend costs."""
+"""Locations of every convention: to pixels and back, played by functions that see an image; what a backend costs."""
 
 import json
 from collections.abc import Callable, Sequence
