@@ -33,6 +33,7 @@ from spatial_vlm_ros.perception.grounding_checks import (
     check_detections,
     checked_grounding,
     grounding_of_objects,
+    holding,
     match_of,
     with_crops,
     with_unexplained,
@@ -60,6 +61,7 @@ from spatial_vlm_ros.spatial.dialogue import (
 )
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn, supported, take, take_reading
+from spatial_vlm_ros.spatial.held import HELD, of_held
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer
 from spatial_vlm_ros.spatial.support_check import mentioned
@@ -75,6 +77,7 @@ from spatial_vlm_ros.types import (
     SpatialQuery,
     UnexplainedRegion,
 )
+from spatial_vlm_ros.types.held import BoxInHand
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.perception.free_words import FreeWords
@@ -297,7 +300,10 @@ class ObservedFrame:
 
     Attributes:
         found: the last phrases given to the grounder, and its result; None if it was not asked, or failed.
+        held: what the hand holds, which "it" means; None = nothing is known to be held.
     """
+
+    held: BoxInHand | None = None
 
     def __init__(
         self, resolver: Resolver, frame: RgbdFrame, detections: Sequence[Detection] | None, profile: DetectorProfile
@@ -364,8 +370,8 @@ class ObservedFrame:
         scene.evidence.require()
         takable, _ = without_supports(grounding, phrases, turn.queries, self.frame.camera)
         scorer = self._resolver.scorer_of(scene, phrases, grounding_of_objects(takable, scene), frame)
-        choice, scorer, attempt = choose(turn, scorer)
-        resolution, dialogue, _ = self._worded(turn, DialogueChoice(choice, scorer, attempt))
+        choice, scorer, attempt = decided = choose(turn, scorer)
+        resolution, dialogue, _ = self._worded(turn, decided)
         answered = Answered(with_unread(resolution, grounding.unread), grounding.detections, scene, dialogue)
         return MeasuredSentence(choice, scorer, called(attempt, scorer), answered)
 
@@ -392,6 +398,7 @@ class ObservedFrame:
             if turn.told:
                 answer, begun = acknowledged(turn, self.frame.stamp_ns)
                 return Answered(answer, detections, None, begun)
+            turn = of_held(turn, self.held)
             phrases = phrases_of(turn.queries)
             watch.lap("parse")
             grounding = self._ground(phrases)
@@ -437,6 +444,7 @@ class ObservedFrame:
         """The scorer with what has no name, where the words speak of that too; and detections never taken."""
         grounding, scene = with_unexplained(grounding, phrases, scene, self._resolver.observe)
         takable, ignored = without_supports(grounding, phrases, turn.queries, self.frame.camera)
+        scene, takable, phrases = holding(scene, takable, phrases, self.held)
         return self._resolver.scorer_of(scene, phrases, grounding_of_objects(takable, scene), frame), ignored
 
     def _closer(
@@ -580,7 +588,7 @@ def understood(instruction: str, follows: Sequence[str] = ()) -> tuple[SpatialQu
 
 def phrases_of(queries: Sequence[SpatialQuery]) -> tuple[NounPhrase, ...]:
     """All phrases of some readings that must be found in the image, each once, in the order of appearance."""
-    return tuple(dict.fromkeys(phrase for query in queries for phrase in mentioned(query)))
+    return tuple(dict.fromkeys(phrase for query in queries for phrase in mentioned(query) if phrase != HELD))
 
 
 def _check_frame(frame: object) -> None:

@@ -32,7 +32,7 @@ from spatial_vlm_ros.language.words import (
     split,
     without_stumbles,
 )
-from spatial_vlm_ros.types import NounPhrase, SpatialQuery
+from spatial_vlm_ros.types import Destination, NounPhrase, SpatialQuery
 from spatial_vlm_ros.types.query import STOP
 
 TABLE = "grammar.json"
@@ -469,6 +469,13 @@ def _amid_speech(
     return None
 
 
+def _put_down(query: SpatialQuery) -> SpatialQuery:
+    """A reading of "put it down": on the surface, wherever there is room."""
+    place = Destination("on", (NounPhrase(lexicon.SURFACE),))
+    first = tuple(replace(step, destination=place) for step in query.steps[:1])
+    return replace(query, destination=place, steps=(*first, *query.steps[1:]))
+
+
 def _asked(said: _Said, instruction: str, later: bool) -> tuple[SpatialQuery, ...]:
     """The readings of a question about space; none for other words."""
     words, fluent, meant = said
@@ -494,6 +501,9 @@ def _read(said: _Said, instruction: str, later: bool) -> tuple[SpatialQuery, ...
     revising.check_idioms(words, instruction)
     tagger, roles, depends = _tagged(said)
     tokens = tagger.run()
+    if [(token.kind, token.text) for token in tokens] == [("VERB", "let go")]:  # of what the hand holds
+        end = tokens[0].end
+        tokens.append(Token("PRON", ("object", None), end, end, "it"))
     for token, before in zip(tokens[1:], tokens, strict=False):
         if token.kind == "REL" and token.text == "to" and before.text in SETS.anything:
             raise refused(instruction, "purpose", before, token)  # "something to drink"
@@ -501,6 +511,8 @@ def _read(said: _Said, instruction: str, later: bool) -> tuple[SpatialQuery, ...
     if depends and any(steps[0].action != TOPIC for steps in sentences):
         raise refused(instruction, "no condition", words[0])
     readings = ranked([query for each in sentences for query in readings_of(each, instruction, later)])
+    if readings[0].act == "place" and readings[0].destination is None and any(word.text == "down" for word in words):
+        readings = tuple(_put_down(query) for query in readings)
     if readings[0].act in ("place", "move") and readings[0].destination is None:
         _check_place(tokens, instruction)
         verb = next((token for token in tokens if token.kind == "VERB"), tokens[0])

@@ -240,15 +240,16 @@ class FingerWatch:
 
     def __init__(self, joints: Sequence[str], stroke: Stroke | None = None) -> None:
         self._joints, self._stroke, self._lock = tuple(joints), stroke, threading.Lock()
-        self._heard, self._width = -math.inf, math.nan
+        self._heard, self._width, self._effort = -math.inf, math.nan, math.nan
         self._anchor, self._since = math.nan, -math.inf  # where the fingers stopped, and when
 
-    def add(self, now: float, names: Sequence[str], positions: Sequence[float]) -> None:
+    def add(self, now: float, names: Sequence[str], positions: Sequence[float], efforts: Sequence[float] = ()) -> None:
         """Add one message; messages without all finger joints are ignored.
 
         Args:
             now: arrival time, seconds of a monotonic clock.
             positions: radians or metres.
+            efforts: N or N m, or empty.
         """
         where = {name: k for k, name in enumerate(names)}
         if not self._joints or not set(self._joints) <= set(where) or len(positions) != len(names):
@@ -257,8 +258,9 @@ class FingerWatch:
         if not all(map(math.isfinite, at)):
             return
         width = sum(at) if self._stroke is None else sum(map(self._stroke.width, at)) / len(at)
+        pressed = max(abs(float(efforts[where[name]])) for name in self._joints) if len(efforts) == len(names) else 0.0
         with self._lock:
-            self._heard, self._width = now, width
+            self._heard, self._width, self._effort = now, width, pressed
             if not abs(width - self._anchor) < MOVED:  # also the first time
                 self._anchor, self._since = width, now
 
@@ -266,6 +268,11 @@ class FingerWatch:
         """Newest width from messages that came after `since`, metres; None if there are none."""
         with self._lock:
             return self._width if self._heard > since else None
+
+    def effort(self) -> float | None:
+        """Greatest effort of the newest message, N or N m; None if it was not reported, or zero: some always say so."""
+        with self._lock:
+            return self._effort if math.isfinite(self._effort) and self._effort > 0 else None
 
     def settled(self, since: float, seconds: float) -> bool:
         """Whether messages after `since` show for at least `seconds` that the fingers do not move."""

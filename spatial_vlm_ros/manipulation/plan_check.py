@@ -45,7 +45,7 @@ def check_plan_clear(offer: Offer, config: PlanningConfig, arm: ArmKinematics) -
     named = {obj.id: obj for obj in (*scene.neighbours, *scene.support, *scene.keep_outs, target)}
     link = flange_pose(config.gripper, grasp.grasp) if config.motion.at_flange else grasp.grasp
     held = HeldSolid(np.linalg.inv(pose_matrix(link)) @ box_pose(target.solid), target.solid.size)
-    put, width = target.solid, math.nan
+    put, width = target.solid, grasp.width if offer.goal.held else math.nan
     every, edge = np.zeros((0, 3)), 0.0
     beside = inside = np.zeros(0, np.bool_)
     if scene.occupancy is not None:

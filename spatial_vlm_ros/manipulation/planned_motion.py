@@ -116,12 +116,14 @@ class MotionFrame:
         time: seconds from the start of the plan.
         links: pose of each link, in the order of `PlannedMotion.links`.
         width: distance between the fingers, metres; None if not known.
+        others: poses of the targets of the other steps, in the order of their boxes.
     """
 
     time: float
     links: tuple[Seven, ...]
     target: Seven
     width: float | None
+    others: tuple[Seven, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -222,6 +224,42 @@ def planned_motion(offer: Offer, config: PlanningConfig, arm: ArmKinematics | No
     )
 
 
+def joined(motions: Sequence[PlannedMotion], plan_hash: str) -> PlannedMotion:
+    """The motion of all steps of a request, one after the other; times count from the first one's start."""
+    first, begin = motions[0], 0.0
+    if len(motions) == 1:
+        return first
+    boxes, targets = dict[str, ShownBox](), list[ShownBox]()
+    phases, frames, tips = list[PhaseMotion](), list[MotionFrame](), list[Vector3]()
+    for motion in motions:
+        boxes = {box.id: box for box in motion.boxes if box.role != "target"} | boxes
+        targets += [box for box in motion.boxes if box.role == "target"]
+    at = [_seven(box_pose(box.solid)) for box in targets]
+    for number, motion in enumerate(motions):
+        phases += [
+            dataclasses.replace(
+                phase, begin=phase.begin + begin,
+                nearest_at=None if phase.nearest_at is None else phase.nearest_at + begin,
+            )
+            for phase in motion.phases
+        ]  # fmt: skip
+        for frame in motion.frames:
+            at[number] = frame.target
+            frames.append(
+                dataclasses.replace(frame, time=round(frame.time + begin, 4), target=at[0], others=tuple(at[1:]))
+            )
+        tips += motion.tip_path
+        begin += motion.duration
+    moved = {box.id for box in targets}
+    kept = [box for box in boxes.values() if box.id not in moved]
+    missing = next((motion.missing for motion in motions if motion.missing and len(motion.phases) > 1), "")
+    fault = next((motion.fault for motion in motions if motion.fault), "")
+    return dataclasses.replace(
+        first, plan_hash=plan_hash, missing=missing, fault=fault, boxes=(*kept, *targets), phases=tuple(phases),
+        frames=() if missing else tuple(frames), tip_path=tuple(tips),
+    )  # fmt: skip
+
+
 class _Path:
     """Follows the steps of a plan."""
 
@@ -240,7 +278,9 @@ class _Path:
         self._hand = tuple(link.name for link in _links(arm, config) if link.of_hand)
         first = next((step.trajectory for step in plan.steps if step.trajectory is not None), None)
         self._joints: dict[str, float] = dict(first.start) if first is not None else {}
-        self._time, self._width, self._told = 0.0, math.nan, math.nan  # actual and commanded width of the fingers
+        width = self._grasp.width if offer.goal.held else math.nan
+        self._time, self._width, self._told = 0.0, width, width  # actual and commanded width of the fingers
+        self._over = offer.goal.hand_over
         self.phases: list[PhaseMotion] = []
         self.frames: list[MotionFrame] = []
         self.tips: list[Vector3] = []
@@ -331,6 +371,8 @@ class _Path:
     def _ends(self, name: Phase) -> Pose | None:
         grasp, placement = self._grasp, self._placement
         ends = {"reach": grasp.pre_grasp, "approach": grasp.grasp, "lift": grasp.retreat}
+        if self._over is not None:
+            ends["carry"] = self._over
         if placement is not None:
             ends |= {"carry": placement.pre_place, "lower": placement.place, "withdraw": placement.retreat}
         return ends.get(name)

@@ -22,7 +22,7 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
 from spatial_vlm_ros.manipulation.occupancy.measuring import changed_since
-from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement, Rejection
+from spatial_vlm_ros.manipulation.planning.goal import PickGoal, Placement, Rejection
 from spatial_vlm_ros.manipulation.planning.gripper import Tip, links, pose_matrix
 from spatial_vlm_ros.manipulation.planning.motion import check_camera_still, check_way_seen
 from spatial_vlm_ros.manipulation.planning.place import putting_down
@@ -63,8 +63,8 @@ def check_clearance(
     """
     grasp = goal.grasps[plan.grasp]
     placement = plan.put_down
-    now = tracked(then, now)
-    held = as_held(now, grasp)
+    now = dataclasses.replace(now, target=then.target) if goal.held else tracked(then, now)
+    held = then.target.solid if goal.held else as_held(now, grasp)
 
     # The sweep of gripper and held object on the straight motions, like `pick_goal` and `place_goal`.
     bare = dataclasses.replace(config.goal, clearance=0.0, support_clearance=0.0)
@@ -74,9 +74,12 @@ def check_clearance(
     tip, up = Tip.of(grasp.grasp), (0.0, 0.0, config.goal.retreat)
     coming = links(config.gripper, tip, grasp.opening, tip.back(config.goal.approach))
     leaving = links(config.gripper, tip, grasp.opening, up)
-    _raise("approach", judged(now, [Way(grasp.way, (*coming, *leaving))], now.neighbours, kept))
+    if not goal.held:
+        _raise("approach", judged(now, [Way(grasp.way, (*coming, *leaving))], now.neighbours, kept))
 
-    if now.neighbours:  # the closing fingers push the target to their middle, but not into a neighbour
+    if (
+        now.neighbours and not goal.held
+    ):  # the closing fingers push the target to their middle, but not into a neighbour
         before, after = gaps([now.target.solid, held], [obj.solid for obj in now.neighbours])
         for obj, was, becomes in zip(now.neighbours, before, after, strict=True):
             if becomes < -config.goal.jaw_clearance <= was:
@@ -85,7 +88,7 @@ def check_clearance(
                 raise SceneChangedError("the path of phase 'close'", 0.0, 0.0, 0.0, 0.0, _AGAIN, happened)
 
     above = [obj for obj in now.neighbours if obj.solid.bottom > held.centre[2]]
-    if above or now.occupied:
+    if (above or now.occupied) and not goal.held:
         _raise("lift", judged(now, [Way(grasp.way, leaving, (held.swept(up),), lifted=True)], above, bare))
     if placement is not None:
         put = Tip.of(placement.place)
@@ -97,7 +100,7 @@ def check_clearance(
 
     robot = _arm_of(plan, now.frame_id)
     if robot is not None:
-        _check_arm(robot, then, now, grasp, placement, held, plan, config)
+        _check_arm(robot, then, now, goal, placement, held, plan, config)
 
 
 def _arm_of(plan: MotionPlan, frame_id: str) -> ArmModel | None:
@@ -149,7 +152,7 @@ def _check_arm(
     robot: ArmModel,
     then: PlanningScene,
     now: PlanningScene,
-    grasp: Grasp,
+    goal: PickGoal,
     placement: Placement | None,
     held: Solid,
     plan: MotionPlan,
@@ -168,9 +171,10 @@ def _check_arm(
     labels.update((name, space.label) for name, _, space in unnamed)
     floor = -math.inf if placement is None else _floor(then, placement)
     lowered = {obj.id: _bare(_lowered(obj, now, floor), config) for obj in now.neighbours}
+    grasp = goal.grasps[plan.grasp]
     tip = pose_matrix(grasp.grasp)
     tip_T_held = np.linalg.inv(tip) @ box_pose(held)
-    opening = grasp.opening
+    opening = grasp.width if goal.held else grasp.opening
     for step in plan.steps:
         phase, in_hand = step.phase, step.phase in _HELD
         if phase in GRIPS:
@@ -300,7 +304,8 @@ def check_plan_holds(
     now = planning_scene(after, config)
     if now.occupancy is not None:  # the plan was made with what was already there
         now = dataclasses.replace(now, occupancy=changed_since(then.occupancy, now.occupancy))
-    check_grasp(then, now, goal.grasps[plan.grasp], config)
+    if not goal.held:
+        check_grasp(then, now, goal.grasps[plan.grasp], config)
     placement = plan.put_down
     if placement is not None:
         _check_destination(before, after, then.target.solid, placement, config.goal)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import inspect
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from spatial_vlm_ros.errors import InputError, NotUnderstoodError, SpatialVlmErr
 from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.types import NounPhrase, Ordinal, RelationComparison, Resolution, SpatialQuery
+from spatial_vlm_ros.types.held import BoxInHand
 
 VERSION = 1
 """Increased if a field changes its meaning or is removed; new fields do not increase it."""
@@ -48,6 +50,17 @@ def surroundings_from_json(value: Mapping[str, Any]) -> Surroundings:
         repair = "check the depth and transforms of the resolver"
         raise InputError("surroundings", "a number is not finite", "finite numbers", repair)
     return _converted("surroundings", dict(value), Surroundings)
+
+
+def held_from_text(text: str) -> BoxInHand:
+    """Read a held object from JSON as text, from `as_json`."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InputError(
+            "held object", text[:60], "a JSON object", "use the same package version in all nodes"
+        ) from error
+    return _converted("held object", value, BoxInHand)
 
 
 def dialogue_from_json(value: Mapping[str, Any]) -> Dialogue:

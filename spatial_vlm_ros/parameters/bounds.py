@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 
-CARRIED_OUT = ("take", "give", "place", "move", "put into", "stop")
-"""Acts that an arm can carry out: it takes an object, and puts it down if the words say where."""
-ARM_ACTS = "take, place, stop"
+CARRIED_OUT = ("take", "give", "place", "move", "put into", "release", "stop")
+"""Acts that an arm can carry out: it takes an object, and puts it down or holds it out if the words say so."""
+ARM_ACTS = "take, place, give, release, stop"
 """Those that it carries out by default."""
 
 

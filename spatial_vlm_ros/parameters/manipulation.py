@@ -87,8 +87,8 @@ class GoalConfig(Bounded):
     palm_clearance: float = parameter(0.005, "0 to 0.1 m", "minimum distance of the palm from the object")
     release: float = parameter(0.005, "0 to 0.1 m", "height above its place at which an object is released")
     drop: float = parameter(
-        0.05,
-        "0 to 0.5 m",
+        0.02,
+        "0 to 0.02 m",
         "maximum height above its place at which an object is released into a container whose rim keeps the hand up",
     )
     yaws: int = parameter(
@@ -265,6 +265,11 @@ class MotionConfig(Bounded):
     free_planner: str = option("", "planner of free motions in that pipeline; empty = default of the pipeline")
     straight_pipeline: str = option("pilz_industrial_motion_planner", "planning pipeline of straight motions")
     straight_planner: str = option("LIN", "planner of straight motions in that pipeline")
+    hand_over: str = option(
+        "",
+        'pose of the tip frame in planning_frame at which an object is held out to a person, "x y z qx qy qz qw", '
+        "metres; empty = none, and giving is refused",
+    )
     position_tolerance: float = parameter(0.001, "1e-5 to 0.1 m", "maximum distance of the tip from its goal")
     angle_tolerance_deg: float = parameter(
         0.5, "0.01 to 45 deg", "maximum rotation of the tip from its goal about each axis"

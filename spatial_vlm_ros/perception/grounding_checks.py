@@ -21,6 +21,7 @@ from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.spatial.belief import SUPPORT_ID
 from spatial_vlm_ros.spatial.detector_profile import DetectorProfile
+from spatial_vlm_ros.spatial.held import HELD, with_held
 from spatial_vlm_ros.types import (
     Detection,
     NounPhrase,
@@ -31,6 +32,7 @@ from spatial_vlm_ros.types import (
     SpatialQuery,
     UnexplainedRegion,
 )
+from spatial_vlm_ros.types.held import BoxInHand
 
 # --------------------------------------------------------------------------------------------------
 # Check that detections fit their image, and clip their boxes to it.
@@ -200,6 +202,21 @@ def grounding_of_objects(grounding: Grounding, scene: Scene) -> Grounding:
         raise InputError("detections of the grounding", got, expected, "pass the frame's own detections")
     kept = tuple(grounding.detections[column] for column in columns)
     return dataclasses.replace(grounding, detections=kept, match=grounding.match[:, columns])
+
+
+def holding(
+    scene: Scene, grounding: Grounding, phrases: tuple[NounPhrase, ...], held: BoxInHand | None
+) -> tuple[Scene, Grounding, tuple[NounPhrase, ...]]:
+    """Add the held object, if there is one, to a scene and its grounding: only the phrase `HELD` means it."""
+    seen = scene if held is None else with_held(scene, held)
+    if seen is scene:
+        return scene, grounding, phrases
+    kept = {obj.id for obj in seen.objects}
+    columns = [k for k, one in enumerate(grounding.detections) if one.id in kept]
+    match = np.zeros((len(phrases) + 1, len(columns) + 1))
+    match[:-1, :-1], match[-1, -1] = grounding.match[:, columns], 1.0
+    found = (*(grounding.detections[k] for k in columns), seen.objects[-1].detection)
+    return seen, dataclasses.replace(grounding, detections=found, match=match), (*phrases, HELD)
 
 
 def never_taken(detections: Sequence[Detection], camera: PinholeCamera) -> npt.NDArray[np.bool_]:

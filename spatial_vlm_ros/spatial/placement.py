@@ -62,6 +62,7 @@ from spatial_vlm_ros.spatial.surfaces import (
 )
 from spatial_vlm_ros.spatial.tops import tops_of, under_of
 from spatial_vlm_ros.types import Place, Pose
+from spatial_vlm_ros.types.held import HELD_ID
 from spatial_vlm_ros.types.place_reasons import NoPlace
 
 __all__ = ["PlaceRequest", "Placing", "find_places"]
@@ -69,6 +70,7 @@ __all__ = ["PlaceRequest", "Placing", "find_places"]
 _ASSUMED = 0.06  # metres: size of an object that was not measured
 _AROUND = 0.6  # metres around the anchors that are searched, plus what the relation needs
 _BEYOND = 5.0  # metres over which a spot is out of reach
+_BELOW = 0.15  # metres from below the hand over which a spot to put something down is no longer near
 _AMPLE = 3.0  # clearances from which more space is no better
 _ELONGATED = 1.2  # length over width from which a rotation may help
 _TURNS = (90.0, 45.0, -45.0, 22.5, -22.5, 67.5, -67.5)  # degrees, in the order tried
@@ -351,8 +353,11 @@ def _spots(layout: Layout, request: PlaceRequest, supporting: SupportingSurface,
     clearance = room.clearance.reshape(-1)[index].astype(np.float64)
     ample_from = 1.0 if request.relation == "between" else _AMPLE  # free on both sides, the middle is wide enough
     ample = np.minimum(1.0, clearance / max(ample_from * request.config.clearance, 1e-3))
-    away = np.hypot(*(places - request.view.origin[:2]).T)
-    score = probability * ample * nearness(layout, request, supporting, obj, places) * np.exp(-away / _BEYOND)
+    origin, beyond = request.view.origin[:2], _BEYOND
+    if request.moved is not None and not request.anchors and _id(layout, request.moved) == HELD_ID:
+        origin, beyond = layout.centre[request.moved, :2], _BELOW  # put down where the hand is
+    away = np.hypot(*(places - origin).T)
+    score = probability * ample * nearness(layout, request, supporting, obj, places) * np.exp(-away / beyond)
     score = score * room.carried.reshape(-1)[index]
     score = np.round(score, 9)
     height = supporting.level.at if supporting.seat is None else lambda at: supporting.seat(obj, at)

@@ -115,14 +115,14 @@ def contradicts(step: SpatialQuery, forbidden: Step) -> bool:
     return keeps_away(forbidden) or (len(acts) == 1 and place in (None, step.destination))
 
 
-def check_carried_out(query: SpatialQuery, acts: Collection[str]) -> Act:
-    """The act that an arm carries out; refuse other acts, and more than one step.
+def check_carried_out(query: SpatialQuery, acts: Collection[str]) -> tuple[Act, ...]:
+    """The act of each step that an arm carries out; refuse other acts.
 
     Args:
         acts: the acts that it carries out; "place" includes those of `SAME_MOTION`.
 
     Raises:
-        NotExecutableError: another act, or several steps; it names what was understood.
+        NotExecutableError: another act; it names what was understood.
         NotUnderstoodError: a table, shelf or floor is to be taken.
     """
     steps = by_step(query)
@@ -131,19 +131,15 @@ def check_carried_out(query: SpatialQuery, acts: Collection[str]) -> Act:
         if act not in acts and SAME_MOTION.get(act) not in acts:
             reason = f"this arm does not carry out '{act}'"
             raise NotExecutableError(act, say_step(step), reason, f"its acts are {', '.join(acts)}")
-    if len(steps) > 1:
-        said = ", then ".join(map(say_step, steps))
-        reason = f"the arm carries out one step, not {len(steps)}"
-        raise NotExecutableError(meant[0], said, reason, "give them one by one")
-    if query.target.category.split()[-1] in NEVER_TAKEN:
-        raise _refusal(query, f"a {query.target.category} is never taken", "name an object that lies on it")
-    return meant[0]
+        if step.target.category.split()[-1] in NEVER_TAKEN:
+            raise _refusal(query, f"a {step.target.category} is never taken", "name an object that lies on it")
+    return tuple(meant)
 
 
 def carries_out(query: SpatialQuery, acts: Collection[str]) -> bool:
-    """True if an arm with these acts carries out all that is asked, as `check_carried_out` decides."""
+    """True if one step is asked, and an arm with these acts carries it out, as `check_carried_out` decides."""
     try:
-        return bool(check_carried_out(query, acts))
+        return len(check_carried_out(query, acts)) == 1
     except (NotExecutableError, NotUnderstoodError):
         return False
 

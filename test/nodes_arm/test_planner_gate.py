@@ -31,15 +31,17 @@ from spatial_vlm_ros.recording.approval_replay import check_proposal, proposals
 Program = Callable[..., Started]
 PLANNED = "Plan only: nothing will move"
 WAITING, MOVING = 4, 6
+LYING = 0.02  # m: what lies on the table is lower
 PATIENCE = 60.0  # s, of the gate with a person
 HELD_UP = 0.6  # s for which a client shows no sign of life: longer than while the arm moves, shorter than before
+OVER = "'0.35 -0.3 0.45 0.9238795 -0.3826834 0 0'"  # the hand looks down
 LOOKS = 10.0  # s in which a gate has ended that heard of another one while it looked
 
 
 @pytest.fixture(scope="module")
 def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cell]:
-    mobile = {"observation.fixed_frame": FIXED}
-    with running_cell(Cell, tmp_path_factory.mktemp("cell"), approval_timeout=PATIENCE, **mobile) as made:
+    more = {"observation.fixed_frame": FIXED, "motion.hand_over": OVER}
+    with running_cell(Cell, tmp_path_factory.mktemp("cell"), approval_timeout=PATIENCE, **more) as made:
         yield made
 
 
@@ -293,6 +295,49 @@ def test_what_was_approved_is_done_and_physics_agrees(cell: Cell) -> None:
     others = {name: force for name, force in verdict["forces_n"].items() if name not in ("bonnet", "table", "tray")}
     assert all(force <= 5.0 for force in others.values()), others
     assert cell.accepted() == before + 9  # six trajectories, three widths
+    cell.again()
+
+
+def test_two_steps_are_carried_out_and_what_is_held_then_is_put_down_before_anything_is_taken(cell: Cell) -> None:
+    impossible = cell.run("put the chick behind the cup on the tray, then put the teapot on the tray")
+    assert (impossible.name, impossible.result.moved) == ("NOT_FOUND", False)
+    picking, proposal = cell.proposed("put the chick behind the cup on the tray, then take the lemon")
+    assert list(proposal.steps) == ["place: put the chick behind the cup on the tray", "take: pick up the lemon"]
+    assert cell.approve(proposal) == "OK"
+    result = cell.end(picking).result
+    assert (picking.name, result.steps_done, result.held) == ("OK", 2, "lemon"), result.status.message
+    assert picking.stages.count(MOVING) == 2
+    verdict = cell.verdict()
+    assert (verdict["delivered"], sorted(verdict["moved"])) == (["bonnet"], ["bonnet", "lemon"])
+    taking = cell.run("take the can")
+    assert (taking.name, taking.result.moved, taking.result.held) == ("NOT_EXECUTABLE", False, "lemon")
+    assert "the hand holds the lemon" in taking.result.status.message
+    picking, proposal = cell.proposed("put it down")
+    assert proposal.motion == "put the lemon on the table"
+    assert cell.approve(proposal) == "OK"
+    assert (cell.end(picking).name, picking.result.held) == ("OK", ""), picking.result.status.message
+    assert cell.verdict()["things"]["lemon"]["position"][2] < LYING
+    cell.again()
+
+
+@pytest.mark.slow
+def test_what_is_handed_over_is_let_go_after_a_second_approval_and_what_slips_stops_the_arm(cell: Cell) -> None:
+    for words, motion, held in (
+        ("give me the lemon", "take the lemon (lemon) from above and hold it out", "lemon"),
+        ("let go", "open the hand and let the lemon go", ""),
+    ):
+        picking, proposal = cell.proposed(words)
+        assert proposal.motion.startswith(motion)
+        assert cell.approve(proposal) == "OK"
+        assert (cell.end(picking).name, picking.result.held) == ("OK", held), picking.result.status.message
+    cell.again()
+    picking, proposal = cell.proposed("put the lemon on the tray")
+    assert cell.approve(proposal) == "OK"
+    lifted = lambda: cell.verdict()["things"]["lemon"]["position"][2] > LYING  # noqa: E731
+    cell.until(lambda: picking.result or lifted(), "it is lifted")
+    cell.disturb(move={"id": "lemon", "to": [0.72, -0.12, 0.0]})
+    assert (cell.end(picking).name, picking.result.held) == ("EXECUTION_FAILED", "")
+    assert "slipped out of the hand" in picking.result.status.message
     cell.again()
 
 

@@ -222,7 +222,6 @@ OTHERS = {
     "wipe the tray": "'wipe'", "push the cup": "'push'", "let go of the cup": "'release'",
     "throw away the can": "'discard'", "avoid the cup": "'avoid'", "find the mug": "'find'",
     "give me the mug": "'give'", "could you find the mug": "'find'", "open the drawer and put the bowl in it": "'open'",
-    "pick up the ball and then the cup": "pick up the ball, then pick up the cup), but the arm carries out one",
     "the dining table": "a dining table is never taken",
 }  # fmt: skip
 CARRIED_OUT = (

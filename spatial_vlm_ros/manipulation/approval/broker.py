@@ -15,7 +15,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,6 +163,7 @@ class ApprovalBroker:
         self._fault = ""
         self._brake, self._stop_brake = RecordBrake(clock), RecordBrake(clock)
         self._steps: tuple[str, ...] = ()  # of the open proposal
+        self._pauses: frozenset[int] = frozenset()
         self.guard = ExecutionGuard(clock, self._on_guard)
 
     @property
@@ -172,15 +173,16 @@ class ApprovalBroker:
 
     # -------------------------------------------------------------------------------------------- who plans
 
-    def propose(self, proposal: Proposal, steps: Sequence[str] = ()) -> None:
+    def propose(self, proposal: Proposal, steps: Sequence[str] = (), pauses: Collection[int] = ()) -> None:
         """Present a plan to a person.
 
         Args:
             steps: `execution_guard.step_digest` of each step of the plan; no other step is ever allowed.
+            pauses: numbers of the steps before which the scene is rechecked.
         """
         if not isinstance(proposal, Proposal):
             raise InputError("proposal", type(proposal).__name__, "a Proposal", "build one from the plan")
-        self._open(ApprovalStage.PROPOSED, proposal, proposal.goal_id, tuple(steps))
+        self._open(ApprovalStage.PROPOSED, proposal, proposal.goal_id, tuple(steps), frozenset(pauses))
 
     def ask(self, question: PersonQuestion) -> None:
         """Present a question to a person. The same question may be asked again: its id depends on words and image."""
@@ -240,7 +242,7 @@ class ApprovalBroker:
                 self._close(stopped, "A stop was requested before anything moved")
                 raise stopped
             self._said.pop(decision.goal_id)
-            self.guard.allow(decision.plan_hash, self._steps, self._view.deadline or self._clock())
+            self.guard.allow(decision.plan_hash, self._steps, self._view.deadline or self._clock(), self._pauses)
             if self._stops:
                 self.guard.void(CancelledError("a stop was requested"))
             self._show(ApprovalStage.RUNNING, self._view.item, self._view.words)
@@ -250,7 +252,7 @@ class ApprovalBroker:
         with self._changed:
             if self._view.id != goal_id or self._view.stage is not ApprovalStage.RUNNING:
                 raise RejectedError(f"goal {goal_id}", "it is not running", "call end once, after begin")
-            self.guard.close()
+            self.guard.close(over=True)
             token = self._token()
             self._close(RejectedError(f"goal {goal_id}", f"it has ended: {outcome}", _AGAIN), f"Ended: {outcome}")
             self.audit.add("EXECUTION_ENDED", sync=True, outcome=outcome, **token)
@@ -390,8 +392,9 @@ class ApprovalBroker:
     # -------------------------------------------------------------------------------------------- inside, with the lock
 
     def _open(
-        self, stage: ApprovalStage, item: Proposal | PersonQuestion, id_: str, steps: tuple[str, ...] = ()
-    ) -> None:
+        self, stage: ApprovalStage, item: Proposal | PersonQuestion, id_: str, steps: tuple[str, ...] = (),
+        pauses: frozenset[int] = frozenset(),
+    ) -> None:  # fmt: skip
         with self._changed:
             self._expire()
             if self._view.item is not None:
@@ -401,7 +404,7 @@ class ApprovalBroker:
             self.audit.add(stage.name, sync=True, content=content_of(item, self.audit.keep))
             self._over.pop(id_, None)
             self._said.pop(id_, None)
-            self._steps = steps
+            self._steps, self._pauses = steps, pauses
             self._show(stage, item, deadline=self._clock() + item.expires_after)
 
     def _wait(self, id_: str, cancelled: Callable[[], bool]) -> Decision | PersonAnswer:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
 from spatial_vlm_ros.errors import ApprovalExpiredError, RejectedError, SpatialVlmError
@@ -61,16 +61,19 @@ class ExecutionGuard:
         self._clock, self._tell, self._lock = clock, refused, threading.Lock()
         self._hash, self._steps, self._deadline = "", (), 0.0  # type: str, tuple[str, ...], float
         self._next: int | None = None  # None = not opened
+        self._pauses: frozenset[int] = frozenset()  # steps before which the plan is closed and opened again
         self._void: SpatialVlmError | None = None
 
-    def allow(self, plan_hash: str, steps: Sequence[str], deadline: float) -> None:
+    def allow(self, plan_hash: str, steps: Sequence[str], deadline: float, pauses: Collection[int] = ()) -> None:
         """Allow an approved plan to be opened once before the deadline. Earlier permissions become void.
 
         Args:
             steps: `step_digest` of each of its steps, in order.
             deadline: seconds on the clock.
+            pauses: numbers of the steps before which the plan is closed, and opened once more.
         """
         with self._lock:
+            self._pauses = frozenset(pauses)
             self._hash, self._steps, self._deadline = plan_hash, tuple(steps), deadline
             self._next, self._void = None, None
 
@@ -83,6 +86,8 @@ class ExecutionGuard:
                 error = RejectedError(about, "it is not an approved plan", _AGAIN)
             elif self._void is not None:
                 error = copy.copy(self._void)
+            elif self._next is not None and self._next in self._pauses:
+                self._pauses -= {self._next}
             elif self._next is not None:
                 error = RejectedError(about, "its approval was already used", _AGAIN)
             elif self._clock() >= self._deadline:
@@ -102,7 +107,7 @@ class ExecutionGuard:
                 error = copy.copy(self._void)
             elif self._next is None:
                 error = RejectedError(about, "no approved plan is open", _AGAIN)
-            elif self._next >= len(self._steps):
+            elif self._next >= len(self._steps) or self._next in self._pauses:
                 error = RejectedError(about, "all steps of the approved plan are done", _AGAIN)
             elif self._next == 0 and self._clock() >= self._deadline:
                 error = ApprovalExpiredError(about, 0.0)
@@ -120,9 +125,10 @@ class ExecutionGuard:
             if self._hash and self._void is None:
                 self._void = why
 
-    def close(self) -> None:
-        """End the execution; unsent steps of the plan become void."""
-        self.void(RejectedError(f"plan {self._hash[:12]}", "its execution has ended", _AGAIN))
+    def close(self, over: bool = False) -> None:
+        """End the execution; unsent steps of the plan become void, unless it pauses here and is not `over`."""
+        if over or self._next not in self._pauses:
+            self.void(RejectedError(f"plan {self._hash[:12]}", "its execution has ended", _AGAIN))
 
     def _refused(self, error: SpatialVlmError) -> SpatialVlmError:
         self._tell(error)

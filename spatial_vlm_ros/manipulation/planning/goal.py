@@ -105,6 +105,9 @@ class PickGoal:
         stamp_ns: stamp of the observation, nanoseconds.
         grasps: collision-free grasps, best first; never empty.
         act: what was asked for, as in `types.query.Act`; part of the plan's hash.
+        held: whether the fingers hold it already; then there is one grasp.
+        falls: whether it is let go where it is, without a place.
+        hand_over: pose of the tip frame at which it is held out at the end; None = it is not.
     """
 
     frame_id: str
@@ -113,6 +116,9 @@ class PickGoal:
     grasps: tuple[Grasp, ...]
     rejected: tuple[Rejection, ...] = ()
     act: str = "take"
+    held: bool = False
+    falls: bool = False
+    hand_over: Pose | None = None
 
 
 @dataclass(frozen=True)

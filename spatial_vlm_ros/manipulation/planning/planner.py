@@ -21,6 +21,7 @@ from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 Phase = Literal["open", "reach", "approach", "close", "lift", "carry", "lower", "release", "withdraw"]
 PICK: tuple[Phase, ...] = ("open", "reach", "approach", "close", "lift")
 PLACE: tuple[Phase, ...] = ("carry", "lower", "release", "withdraw")
+CARRY: tuple[Phase, ...] = ("carry",)
 GRIPS: frozenset[Phase] = frozenset(("open", "close", "release"))
 """Phases in which only the gripper moves; in all other phases only the arm moves."""
 
@@ -178,7 +179,8 @@ def plan_of(
 ) -> MotionPlan:
     """Check a plan and compute its hash."""
     check_goals(goal, scene, place)
-    expected = PICK if place is None else PICK + PLACE
+    expected: tuple[Phase, ...] = () if goal.held else PICK
+    expected += PLACE if place is not None else CARRY if goal.hand_over else ("release",) if goal.falls else ()
     if tuple(step.phase for step in steps) != expected:
         got = ", ".join(step.phase for step in steps) or "none"
         raise InputError("phases of a plan", got, ", ".join(expected), "plan all phases, in order")

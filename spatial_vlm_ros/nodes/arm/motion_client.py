@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
+import numpy as np
 from rcl_interfaces.srv import GetParameters
 from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
@@ -25,7 +26,8 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
 )
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard
-from spatial_vlm_ros.manipulation.grippers import NOTHING_REPORTED, why_not_held, why_not_open
+from spatial_vlm_ros.manipulation.grippers import NOTHING_REPORTED, REACHED, why_not_held, why_not_open
+from spatial_vlm_ros.manipulation.held import FingerReading, Grip, HeldObject, boxed, tip_pose
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal
 from spatial_vlm_ros.manipulation.planning.moveit import (
     SUCCESS,
@@ -69,6 +71,7 @@ _MEASURED = (
     "look at the fingers; if their position is right, correct motion.finger_joints and motion.finger_table "
     "(docs/grippers.md)"
 )
+_SLIPPED = "look where it lies, then send the instruction again"
 _LOOK = "if the arm moves, use its emergency stop; then check the logs of planner and controllers"
 _AT_START = 0.05  # radians or metres of any joint from where a plan begins: five times what MoveIt allows by default
 _SETTLES = 1.0  # s in which joint states show the arm at the start of a trajectory, or the scene is tidied
@@ -87,6 +90,7 @@ class MotionClient:
 
     Attributes:
         holds: whether the gripper of the last execution closes on the target, holds or releases it.
+        grip: what is known of the gripper from its last command.
     """
 
     def __init__(self, node: Node, config: PlanningConfig, guard: ExecutionGuard, waits: Asked = lambda: False) -> None:
@@ -97,7 +101,7 @@ class MotionClient:
 
         from spatial_vlm_ros.nodes.arm import motion_messages
         from spatial_vlm_ros.nodes.arm.planner_kinematics import PlannerKinematics
-        from spatial_vlm_ros.nodes.arm.shown_scene import ShownScene
+        from spatial_vlm_ros.nodes.arm.shown_scene import SceneLook, ShownScene
 
         self._messages, self._execute_form = motion_messages, ExecuteTrajectory
         self.node, self.config = node, config
@@ -113,6 +117,9 @@ class MotionClient:
         question.components.components = question.components.WORLD_OBJECT_NAMES  # the smallest query MoveIt accepts
         self._beside = Supervision(bridge, motion, self._get, question)
         self._guard, self._waits, self._executes, self.holds = guard, waits, False, False
+        self.grip: Grip = "doubt"
+        self._made: dict[str, tuple[PlanningScene, bool, SceneLook]] = {}  # plan → what it was planned in
+        self._closed: float | None = None  # width that the fingers were told to close to, while they hold something
         self._lock, self._stopped = threading.Lock(), threading.Event()
         for server in (self._move, self._execute, self._apply, self._get):
             server.dead = lambda: self._beside.silent
@@ -126,14 +133,29 @@ class MotionClient:
         threading.Thread(target=self._tidy, name="tidy", daemon=True).start()
 
     def _tidy(self) -> None:
-        """Remove what a process that died has left in the planner's scene."""
-        with contextlib.suppress(SpatialVlmError):  # the next plan removes it, too
+        """Remove what a process that died has left in the planner's scene; what it left in the hand may be there."""
+        with contextlib.suppress(SpatialVlmError), self._running(lambda: False):  # the next plan removes it, too
             self._apply.await_it(self.config.motion.server_timeout, lambda: False)
-            self.clear()
+            self._scene.clear(holds=True)
 
     def check(self) -> None:
         """Check that the arm could be stopped if the planner died."""
         self._beside.check()
+
+    def look_at_hand(self, cancelled: Asked, scene: bool) -> tuple[FingerReading, HeldObject | None]:
+        """What the fingers report, and what this package has left attached to the hand in the planner's scene.
+
+        Args:
+            scene: whether to ask the planner; one that does not answer tells nothing.
+        """
+        with self._running(cancelled) as told:
+            reading, left = FingerReading(*self._beside.read_fingers(told), self._gripper.flag), None
+            if scene and self._get.ready():
+                for name, shapes in self._scene.attached(told).items():
+                    if len(shapes) == 1 and len(shapes[0].size) == 3 and shapes[0].frame == self.config.motion.tip_link:
+                        pose = np.linalg.inv(tip_pose(np.eye(4), self.config)) @ shapes[0].pose
+                        left = boxed(name, pose, shapes[0].size, self.config)
+            return reading, left
 
     def stop(self) -> None:
         """Cancel the running call, as if its `cancelled` returned true. Returns at once; callable from any thread."""
@@ -167,19 +189,23 @@ class MotionClient:
         with self._running(cancelled) as told:
             for server in (self._apply, self._get, self._move):
                 server.await_it(self.config.motion.server_timeout, told)
-            self.holds = False  # as of the last execution: the next motion is watched before it begins
+            self.holds = goal.held  # as of the last execution: the next motion is watched before it begins
             try:
                 self._beside.watch()
                 if not self._beside.is_ours:
                     self._parameters.check(told)
-                shown = self._scene.show(scene, told)
+                shown = self._scene.show(scene, told, goal.held)
                 ours = self._beside.is_ours
                 limits = {} if ours else self._parameters.limits(shown.joints, told)
                 ways = Strategies(
                     self.config, self.motion, goal, scene, shown.matrix, told, shown.joints, limits,
                     None if ours else self._kinematics, shown.carried,
                 )  # fmt: skip
-                return ways.plan(place, start or {})
+                plan = ways.plan(place, start or {})
+                if start is None:
+                    self._made.clear()
+                self._made[plan.hash] = scene, goal.held, shown
+                return plan
             except SpatialVlmError:
                 self._clear()
                 raise
@@ -204,19 +230,21 @@ class MotionClient:
     # -------------------------------------------------------------------------------------------- execution
 
     def execute(
-        self, plan: MotionPlan, cancelled: Asked = lambda: False, begins: Callable[[], None] = lambda: None
-    ) -> None:
+        self, plan: MotionPlan, cancelled: Asked = lambda: False, begins: Callable[[], None] = lambda: None,
+        approved: str = "",
+    ) -> None:  # fmt: skip
         """Execute exactly the trajectories of an approved plan, and the gripper steps between them.
 
         If the last phase finished before a stop took effect, the plan counts as executed: that is not an error.
         """
         with self._running(cancelled) as told:
-            self._guard.open(plan.hash)
+            self._guard.open(approved or plan.hash)
             self._beside.watch()
             try:
                 for server in (self._execute, *self._gripper.servers, self._apply, self._get):
                     server.await_it(self.config.motion.server_timeout, told)
-                self._scene.check(told)
+                if plan.hash in self._made:
+                    self._scene.check(*self._made[plan.hash], told)
                 self._beside.begin(plan.trajectories[0].joint_names if plan.trajectories else (), told)
                 for step in [step for step in plan.steps if step.trajectory is not None][:1]:
                     self._check_start(step, told)
@@ -248,23 +276,45 @@ class MotionClient:
 
     def _steps(self, plan: MotionPlan, told: Asked) -> None:
         opened: float | None = None  # the last width that the gripper was opened to
+        if plan.steps[0].phase == "open":
+            self._closed = None
+        elif self._closed is None:  # held since before a start of this process
+            self._closed = self.config.gripper.opening_min
         for number, step in enumerate(plan.steps):
             while self._waits() and not told():
                 self._stopped.wait(_TURN)
             if told():
                 raise CancelledError(f"execution was stopped before phase {step.phase!r}")
+            slip = self._slipped()
+            if slip:
+                raise ExecutionFailedError(step.phase, f"{slip}; the arm stands still", _SLIPPED)
             last = number == len(plan.steps) - 1
             self.holds = self.holds or step.phase == "close"
             if step.phase in GRIPS:
+                self.grip = "doubt"
+                self._closed = None
                 self._grip(step, told, last, opened)
                 opened = None if step.phase == "close" else step.width
+                self.grip = "holds" if step.phase == "close" else "empty"
             else:
-                self._follow(step, told, last)
+                self._follow(step, lambda: told() or bool(self._slipped()), last)
             if step.phase == "close":
+                self._closed = step.width
                 self._scene.hold(plan.target_id)
             elif step.phase == "release":
                 self._scene.let_go(plan.target_id)
                 self.holds = False
+
+    def _slipped(self) -> str:
+        """Whether what was held has slipped out of the fingers, in words; "" if not, or if that is not known."""
+        if self._closed is None:
+            return ""
+        width = self._beside.fingers.width(time.monotonic() - _RECENT)
+        if self._gripper.flag is not False and (width is None or width > self._closed + REACHED):
+            return ""
+        self.grip = "empty"
+        by = "its switch" if width is None else f"fingers that closed to {max(width, 0.0):.3f} m"
+        return f"the object slipped out of the hand, by {by}"
 
     def _follow(self, step: PlanStep, told: Asked, last: bool) -> None:
         if step.trajectory is None:
@@ -300,7 +350,7 @@ class MotionClient:
     def _withdrawn(self, step: PlanStep, code: Any, last: bool) -> None:
         """Raise what happened to a trajectory that was cancelled; returns if the plan ran to its end."""
         stand = self._beside.await_still(self._beside.halt)
-        why = self._beside.watchdog.tripped
+        why = self._beside.watchdog.tripped or self._slipped()
         if code.val == SUCCESS and stand is Stand.STILL:
             if last:
                 return
@@ -369,7 +419,7 @@ class MotionClient:
 
     def _clear(self) -> None:
         if not self._beside.silent:  # otherwise it does not answer: its scene is cleared before it plans again
-            self._scene.clear()
+            self._scene.clear(self.grip == "holds")
 
     # -------------------------------------------------------------------------------------------- turns
 

@@ -9,6 +9,8 @@ connects it to perception (the action `resolve`), planner and controllers (`Moti
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import json
 import threading
 import time
 import traceback
@@ -47,6 +49,7 @@ from spatial_vlm_ros.manipulation.approval.audit import AuditLog
 from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
 from spatial_vlm_ros.manipulation.approval.execution_guard import step_digest
 from spatial_vlm_ros.manipulation.approval.proposal import Decision, Proposal
+from spatial_vlm_ros.manipulation.held import HeldObject, hand_over_pose, is_at, reconciled, tip_pose
 from spatial_vlm_ros.manipulation.pick_sequence import (
     Ending,
     ObservedAnswer,
@@ -77,7 +80,7 @@ from spatial_vlm_ros.nodes.calls import Action, Bridge
 from spatial_vlm_ros.nodes.goals import GoalServer, Jobs, ServedGoal
 from spatial_vlm_ros.nodes.liveliness import LEAST, AliveWatch, ticks
 from spatial_vlm_ros.nodes.process import MOST
-from spatial_vlm_ros.output.json_schema import resolution_from_json, surroundings_from_json
+from spatial_vlm_ros.output.json_schema import as_json, resolution_from_json, surroundings_from_json
 from spatial_vlm_ros.parameters import GateConfig, PlanningConfig, planning_from, words_in
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.types import Resolution, Status
@@ -135,6 +138,8 @@ class PlannerGate(Node):
         self._lock = threading.Lock()
         self._goal: _Goal | None = None
         self._ends = False
+        self._held: HeldObject | None = None
+        hand_over_pose(self._planning)  # reports an error in it now
         self._image: Image | None = None
         self._description = ""
         self._proposal = self.create_publisher(ProposalMessage, "proposal", qos.ANSWERS)
@@ -284,6 +289,8 @@ class PlannerGate(Node):
             pause=goal.cancelled.wait,
             propose=None if self._grasps is None else self._grasps.ask,
             show=partial(self._show_plan, goal),
+            held=partial(self._reconcile, goal),
+            moved=self._moved,
         )
         plan_only = asked.plan_only or self._config.plan_only
         try:
@@ -308,6 +315,8 @@ class PlannerGate(Node):
         self._way.end()
         if goal.why and ending.status is Status.CANCELLED:
             ending = dataclasses.replace(ending, message=f"{goal.why}: {ending.message}")
+        if self._held is not None:
+            ending = dataclasses.replace(ending, message=f"{ending.message} The hand holds {self._held.words}.")
         words = f"{ending.status.value}: {ending.message}"
         self._on_record(self._broker.end if goal.begun else self._broker.withdraw, goal.id, words)
         if ending.status is Status.OK and not ending.moved:
@@ -327,22 +336,28 @@ class PlannerGate(Node):
             status=messages.status_message(ending.status, ending.message),
             resolution=messages.resolution_message(resolution),
             goal_id=goal.id,
-            plan_hash=ending.plan.hash if ending.plan is not None else "",
+            plan_hash=ending.plan_hash,
             moved=ending.moved,
+            steps_done=ending.done,
+            held="" if self._held is None else self._held.label or "unknown object",
         )
         self._server.end(goal, result, ending.status is Status.OK)
         self.get_logger().info(printable(f"{ending.status.value}: {ending.message}"))
 
     # -------------------------------------------------------------------------------------------- eyes
 
-    def _look(self, goal: _Goal, _: Words, cancelled: Callable[[], bool]) -> ObservedAnswer:
-        """Resolve the latest words on a fresh frame; show the resolver's question on the page if it has one."""
-        config = self._config
+    def _look(self, goal: _Goal, words: Words, cancelled: Callable[[], bool]) -> ObservedAnswer:
+        """Resolve words on a fresh frame, for the whole request the latest ones.
+
+        The resolver's question, if it has one, is shown on the page.
+        """
+        config, whole = self._config, words.instruction == goal.request.instruction
         while True:
+            said = goal.words if whole else words
             self._resolve.await_it(self._planning.motion.server_timeout, cancelled)
             request = ResolveInstruction.Goal(
-                instruction=goal.words.instruction, frame_of_reference=goal.words.frame_of_reference,
-                dialogue_id=goal.words.dialogue_id,
+                instruction=said.instruction, frame_of_reference=said.frame_of_reference,
+                dialogue_id=said.dialogue_id, held=self._held_box(),
             )  # fmt: skip
             ended = self._resolve.run(request, config.resolve_timeout, config.resolve_timeout, cancelled, twice=True)
             if not ended.accepted:
@@ -362,6 +377,29 @@ class PlannerGate(Node):
             answer = self._broker.wait_answer(question.dialogue_id, cancelled)
             goal.words = Words(answer.text, goal.words.frame_of_reference, question.dialogue_id)
 
+    # -------------------------------------------------------------------------------------------- the hand
+
+    def _reconcile(self, goal: _Goal) -> HeldObject | None:
+        """What the hand holds: by what was done, by the fingers and, after a start, by the planner's scene."""
+        started = self._mover.grip == "doubt"
+        reading, attached = self._mover.look_at_hand(goal.cancelled.is_set, started)
+        self._held = reconciled(self._held, attached, reading, not started, self._planning)
+        return self._held
+
+    def _moved(self, offer: Offer) -> None:
+        target = offer.scene.target
+        taken = HeldObject(target.label, target.solid, offer.goal.grasps[offer.plan.grasp])
+        self._held = None if self._mover.grip == "empty" else self._held if offer.goal.held else taken
+
+    def _held_box(self) -> str:
+        """JSON of what is held, where the hand is now; "" = nothing."""
+        if self._held is None:
+            return ""
+        motion = self._planning.motion
+        tip = tip_pose(self._watch.latest(motion.planning_frame, motion.tip_link).matrix, self._planning)
+        stays = is_at(tip, hand_over_pose(self._planning))
+        return json.dumps(as_json(self._held.box(tip, motion.planning_frame, stays)))
+
     def _on_image(self, image: Image) -> None:
         self._image = image
 
@@ -372,27 +410,29 @@ class PlannerGate(Node):
 
     def _approve(self, goal: _Goal, offer: Offer, cancelled: Callable[[], bool]) -> None:
         """Ask a person and use the approval at once; the later recheck cannot move anything without it."""
-        plan = offer.plan
+        parts = offer.parts
         self._mover.check()
         if not self._resolver.seen():
             repair = "use the resolver of this package, or leave plan_only on"
             raise RejectedError(
                 f"goal {goal.id}", "no heartbeat comes from what resolves: its death would stay unseen", repair
             )
-        if not is_plan_of(plan, offer.goal, offer.scene):  # should be impossible; nobody is asked about it
+        if not all(is_plan_of(part.plan, part.goal, part.scene) for part in parts):
             raise RejectedError(
                 f"goal {goal.id}", "the plan has changed since it was made", "send the instruction again"
             )
         description = self._arm_description()
-        self._way.prepare(offer, self._planning, description)
+        self._way.prepare(parts[0], self._planning, description)
+        goal.later = list(parts[1:])
         proposal = proposal_of(goal.id, offer, self._config.approval_timeout, self._planning, description)
-        self._broker.propose(proposal, [step_digest(step) for step in plan.steps])
+        pauses = itertools.accumulate(len(part.plan.steps) for part in parts[:-1])
+        self._broker.propose(proposal, [step_digest(step) for part in parts for step in part.plan.steps], [*pauses])
         stamp, seconds = messages.time_of(offer.scene.stamp_ns), self._config.approval_timeout
         self._proposal.publish(
             ProposalMessage(
                 goal_id=goal.id,
                 scene_stamp=stamp,
-                plan_hash=plan.hash,
+                plan_hash=offer.hash,
                 instruction=offer.words.instruction,
                 motion=told(offer),
                 steps=list(steps_told(offer.seen.resolution)),
@@ -475,8 +515,12 @@ class PlannerGate(Node):
                 raise CancelledError("the goal was withdrawn")
             if goal.decision is None:  # should be impossible; nothing moves without it
                 raise RejectedError(f"goal {goal.id}", "it is not approved", "send the instruction again")
+            if goal.begun:  # a later step of what was approved
+                self._way.end()
+                self._way.prepare(goal.later.pop(0), self._planning, self._arm_description())
             self._way.begin()
-            self._broker.begin(goal.decision)
+            if not goal.begun:
+                self._broker.begin(goal.decision)
             goal.begun = True
         feedback = PickInstruction.Feedback(stage=int(stage), message=words, goal_id=goal.id)
         self._wake(lambda: goal.tell(feedback))
@@ -491,6 +535,7 @@ class _Goal(ServedGoal):
         self.thread: threading.Thread | None = None
         self.words = Words("")
         self.looked = self.begun = False
+        self.later: list[Offer] = []  # steps after the next one
         self.why = ""  # what stopped it, if it was not the client
         self.decision: Decision | None = None
         self.plan_only: Proposal | None = None  # a plan that is shown, and not open for approval

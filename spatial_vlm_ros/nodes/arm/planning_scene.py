@@ -113,8 +113,11 @@ class ArmScene:
                 each.primitives.extend(other.primitives)
                 each.primitive_poses.append(other.pose)
             scene.world.collision_objects.append(each)
-        for name in self.held:
-            attached = AttachedCollisionObject(link_name=next(iter(self.links)), object=CollisionObject(id=name))
+        for name, body in self.held.items():
+            link = min(self.links, key=lambda each: float(np.abs(self.links[each] - np.eye(4)).max()))  # at the tip
+            pose, size = body.parts[0]
+            shown = box_object(name, link, self.links[link] @ pose, tuple(size))
+            attached = AttachedCollisionObject(link_name=link, object=shown)
             scene.robot_state.attached_collision_objects.append(attached)
         return scene
 

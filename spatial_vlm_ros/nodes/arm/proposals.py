@@ -7,6 +7,7 @@ import dataclasses
 import hmac
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ from spatial_vlm_ros.files.reading import open_regular
 from spatial_vlm_ros.language.rendering import unheeded
 from spatial_vlm_ros.manipulation.approval.proposal import PersonQuestion, Phase, Preview, Proposal
 from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, kinematics_of
-from spatial_vlm_ros.manipulation.pick_sequence import Offer, steps_told, told
+from spatial_vlm_ros.manipulation.pick_sequence import Offer, fall_of, steps_told, told
 from spatial_vlm_ros.manipulation.plan_check import check_plan_clear
-from spatial_vlm_ros.manipulation.planned_motion import PhaseMotion, PlannedMotion, planned_motion
+from spatial_vlm_ros.manipulation.planned_motion import PhaseMotion, PlannedMotion, joined, planned_motion
 from spatial_vlm_ros.manipulation.planning.motion import check_way_seen
-from spatial_vlm_ros.manipulation.planning.planner import GRIPS, plan_bytes
+from spatial_vlm_ros.manipulation.planning.planner import GRIPS
 from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, png
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.streams.frame_assembler import stamp_of
@@ -90,8 +91,9 @@ def proposal_of(
         expires_after: how long the proposal is valid, seconds.
         description: URDF of the arm, as path or text; "" = not known.
     """
-    motion = motion_of(offer, config, description)
-    _check_clear(offer, motion, config, description)
+    motions = [motion_of(part, config, description) for part in offer.parts]
+    motion = joined(motions, offer.hash)
+    _check_clear(offer, motions, config, description)
     return _proposal(goal_id, offer, expires_after, motion)
 
 
@@ -108,7 +110,9 @@ def shown_plan(
     Args: as in `proposal_of`, and
         accept_unseen: whether a plan may be proposed if the resolver only searched for objects named in the words.
     """
-    motion, seen = motion_of(offer, config, description), offer.seen.surroundings
+    motions = [motion_of(part, config, description) for part in offer.parts]
+    motion = joined(motions, offer.hash)
+    seen = offer.seen.surroundings
     made = _proposal(goal_id, offer, expires_after, motion)
     warnings = list(made.warnings)
     if _UNSEEN in warnings and not accept_unseen:
@@ -117,15 +121,16 @@ def shown_plan(
     try:
         if seen is not None:
             check_way_seen(seen, config.observation)
-        _check_clear(offer, motion, config, description)
+        _check_clear(offer, motions, config, description)
     except SpatialVlmError as error:
         warnings.insert(0, f"This plan would not be offered for approval: {error}")
     return dataclasses.replace(made, warnings=tuple(warnings))
 
 
-def _check_clear(offer: Offer, motion: PlannedMotion, config: PlanningConfig, description: str) -> None:
-    if not (motion.missing or motion.fault):
-        check_plan_clear(offer, config, _arm_of(offer, config, description))
+def _check_clear(offer: Offer, motions: Sequence[PlannedMotion], config: PlanningConfig, description: str) -> None:
+    for part, motion in zip(offer.parts, motions, strict=True):
+        if not (motion.missing or motion.fault):
+            check_plan_clear(part, config, _arm_of(part, config, description))
 
 
 def _proposal(goal_id: str, offer: Offer, expires_after: float, motion: PlannedMotion) -> Proposal:
@@ -142,7 +147,7 @@ def _proposal(goal_id: str, offer: Offer, expires_after: float, motion: PlannedM
     return Proposal(
         goal_id=goal_id,
         scene_stamp_ns=offer.scene.stamp_ns,
-        plan_hash=offer.plan.hash,
+        plan_hash=offer.hash,
         sentence=offer.words.instruction,
         answer=f"{resolution.message} It would {told(offer)}.",
         seen_from=f"as seen from the {frame.value}" if frame is not None else "no frame of reference was needed",
@@ -150,7 +155,9 @@ def _proposal(goal_id: str, offer: Offer, expires_after: float, motion: PlannedM
         target_label=target.label,
         expires_after=expires_after,
         candidates=resolution.candidates,
-        warnings=_warnings(resolution, offer, motion),
+        warnings=tuple(
+            dict.fromkeys(words for part in offer.parts for words in _warnings(part.seen.resolution, part, motion))
+        ),
         image=image,
         preview=_preview(offer, motion, with_scene=image is not None),
         answered=resolution.instruction,
@@ -168,7 +175,9 @@ def motion_of(offer: Offer, config: PlanningConfig, description: str = "") -> Pl
     Args: as in `proposal_of`.
     """
     arm, missing = None, "there is no description of the arm: set robot_description, or publish it"
-    if description:
+    if not offer.plan.trajectories:
+        missing = "only the gripper moves"
+    elif description:
         try:
             arm = _arm_of(offer, config, description)
         except SpatialVlmError as error:
@@ -213,7 +222,9 @@ def _warnings(resolution: Resolution, offer: Offer, motion: PlannedMotion) -> tu
         found.append(f"{CHOSEN_BY_MODEL}. Compare the object with the words of the instruction")
     if words := unheeded(resolution.query):
         found.append(f"Words that were left out: {words}")
-    if motion.missing:
+    if offer.goal.falls:
+        found.append(f"The {offer.scene.target.label} is let go {fall_of(offer):.2f} m above what is below it")
+    elif motion.missing:
         found.append(f"The arm is not drawn and its clearance is unknown: {motion.missing}")
     nearest = motion.clearance
     if nearest is not None and (nearest.clearance or 0.0) < _NEAR:
@@ -240,9 +251,11 @@ def _warnings(resolution: Resolution, offer: Offer, motion: PlannedMotion) -> tu
 def _preview(offer: Offer, motion: PlannedMotion, with_scene: bool) -> Preview:
     plan, seen = offer.plan, offer.seen.surroundings
     phases = []
-    for step, phase in zip(plan.steps, motion.phases, strict=True):
+    steps = [(number, step, part) for number, part in enumerate(offer.parts, 1) for step in part.plan.steps]
+    for (number, step, part), phase in zip(steps, motion.phases, strict=True):
         name = f"{step.phase} to {step.width * 1000:.0f} mm" if step.phase in GRIPS and step.width else step.phase
-        phases.append(Phase(name, phase.duration, phase.estimated, phase.clearance, _nearest(phase, offer)))
+        name = f"{number}. {name}" if offer.further else name
+        phases.append(Phase(name, phase.duration, phase.estimated, phase.clearance, _nearest(phase, part)))
     image = seen.image if seen is not None and with_scene else None
     return Preview(
         offer.scene.frame_id,
@@ -253,8 +266,8 @@ def _preview(offer: Offer, motion: PlannedMotion, with_scene: bool) -> Preview:
         side=png(draw_plan_view(motion, "side")),
         scene=image.data if image is not None else None,
         motion=motion.data(),
-        plan=plan_bytes(offer.goal, offer.scene, plan.place, plan.steps, plan.grasp, plan.placement),
-        plan_hash=plan.hash,
+        plan=offer.data,
+        plan_hash=offer.hash,
         missing=motion.missing,
         fault=motion.fault,
     )

@@ -68,6 +68,7 @@ class SceneLook:
     objects: Mapping[str, tuple[BodyShape, ...]]
     attached: Mapping[str, str]
     carried: Sequence[Any]
+    shapes: Mapping[str, tuple[BodyShape, ...]]
     links: frozenset[str]
     joints: frozenset[str]
     matrix: Any
@@ -90,6 +91,7 @@ def look_of(scene: Any) -> SceneLook:
         objects={each.id: shapes_of(each) for each in scene.world.collision_objects},
         attached={each.object.id: each.link_name for each in attached},
         carried=[each for each in attached if not each.object.id.startswith(OWN)],
+        shapes={each.object.id: shapes_of(each.object) for each in attached},
         links=frozenset(each.link_name for each in scene.link_padding),
         joints=frozenset(scene.robot_state.joint_state.name),
         matrix=scene.allowed_collision_matrix,
@@ -196,8 +198,11 @@ class ShownScene:
         self._node, self._motion, self._apply, self._get = node, motion, apply, get
         self._planned_in: SceneLook | None = None
 
-    def show(self, scene: PlanningScene, told: Asked) -> SceneLook:
+    def show(self, scene: PlanningScene, told: Asked, held: bool = False) -> SceneLook:
         """Send a scene, after removing everything that this package has left there before.
+
+        Args:
+            held: whether the target is in the hand: it is attached with each request, and no obstacle.
 
         Returns:
             The planner's scene afterwards.
@@ -207,7 +212,7 @@ class ShownScene:
         self._detach(left)
         frame = scene.frame_id
         bodies = [(obj.id, obj.padded) for obj in (*scene.support, *scene.neighbours, *scene.keep_outs)]
-        bodies.append((scene.target.id, scene.target.solid))  # as measured; everything else is padded
+        bodies += [] if held else [(scene.target.id, scene.target.solid)]  # as measured; everything else is padded
         sent = [messages.box_object(OWN + name, frame, box_pose(solid), solid.size) for name, solid in bodies]
         sent += [messages.boxes_object(OWN + space.id, frame, space.boxes) for space in scene.occupied]
         names = {each.id for each in sent}
@@ -224,11 +229,13 @@ class ShownScene:
         self._planned_in = now
         return now
 
-    def check(self, told: Asked) -> None:
-        """Check, directly before motion, that the planner's scene is the one that was planned in."""
-        if self._planned_in is None:
-            return
-        said = changes(self._planned_in, self._look(told))
+    def check(self, scene: PlanningScene, held: bool, planned_in: SceneLook, told: Asked) -> None:
+        """Check, directly before motion, that the planner's scene is the one that was planned in.
+
+        The scene of a later step is sent again: since it was planned in, another one was.
+        """
+        now = self._look(told) if self._planned_in is planned_in else self.show(scene, told, held)
+        said = changes(planned_in, now)
         if said:
             repair = "send the instruction again to plan in the new scene"
             words = f"has changed: {shortly(said)}"
@@ -254,11 +261,11 @@ class ShownScene:
         body = messages.attached_by_name(OWN + name, self._motion.tip_link, (), attach=False)
         self._tell(messages.scene_diff(attached=[body]), "let go of")
 
-    def clear(self) -> None:
-        """Detach and remove every object of this package, whoever left it; a failure is logged, and not raised.
+    def clear(self, holds: bool = False) -> None:
+        """Remove every object of this package, whoever left it; what is attached stays if the hand `holds` it.
 
-        What is attached has to be detached first: removing it from the robot alone puts it back into the world
-        (planning_scene.cpp:1694-1760).
+        A failure is logged, and not raised. What is attached has to be detached first: removing it from the robot alone
+        puts it back into the world (planning_scene.cpp:1694-1760).
         """
         self._planned_in = None
         if not (self._node.context.ok() and self._apply.ready()):
@@ -268,8 +275,10 @@ class ShownScene:
         except (PlannerUnavailableError, CancelledError) as error:
             self._warn(f"the planner could not be asked which objects are in its scene: {error}")
             return
-        self._detach(left)
-        removed = [messages.removed_object(n, self._motion.planning_frame) for n in sorted(left.ours | left.held)]
+        if not holds:
+            self._detach(left)
+        names = left.ours if holds else left.ours | left.held
+        removed = [messages.removed_object(n, self._motion.planning_frame) for n in sorted(names)]
         if removed:
             self._tell(messages.scene_diff(removed), "remove")
 
@@ -277,6 +286,12 @@ class ShownScene:
         for name in sorted(left.held):
             body = messages.attached_by_name(name, left.attached[name], (), attach=False)
             self._tell(messages.scene_diff(attached=[body]), "let go of")
+
+    def attached(self, told: Asked) -> dict[str, tuple[BodyShape, ...]]:
+        """What this package has left attached to the tip link: its shapes by id."""
+        look = self._look(told, PlanningSceneComponents.ROBOT_STATE_ATTACHED_OBJECTS)
+        tip = self._motion.tip_link
+        return {name.removeprefix(OWN): look.shapes[name] for name in look.held if look.attached[name] == tip}
 
     def _look(self, told: Asked, wanted: int = 0) -> SceneLook:
         """The planner's scene without its octomap, which changes with every image."""

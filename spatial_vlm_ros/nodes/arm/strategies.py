@@ -112,6 +112,12 @@ def hold_of(grasp: Grasp, scene: PlanningScene, placement: Placement) -> bool:
     return bool(np.abs(expected - pose_matrix(placement.place)).max() < _SAME_PLACE)
 
 
+def _end_of(steps: list[PlanStep], start: Mapping[str, float]) -> dict[str, float]:
+    """Where steps leave the arm: joints by name; `start` where there are none."""
+    last = steps[-1].trajectory if steps else None
+    return dict(start) if last is None else last.end
+
+
 def placements(place: PlaceGoal | PlaceFor | None, grasp: Grasp, scene: PlanningScene) -> PlaceGoal | None:
     """How to put down an object held by this grasp; None if there is nothing to put down."""
     if not isinstance(place, PlaceGoal):
@@ -158,7 +164,7 @@ class Strategies:
     def plan(self, place: PlaceGoal | PlaceFor | None, start: Mapping[str, float]) -> MotionPlan:
         """Plan the first grasp and placement that work from start to end."""
         ways = [[self._link(grasp.grasp), self._link(grasp.pre_grasp)] for grasp in self._goal.grasps]
-        unreached = self._kinematics.unreached(ways, self._told) if self._kinematics else ()
+        unreached = self._kinematics.unreached(ways, self._told) if self._kinematics and not self._goal.held else ()
         for number, grasp in enumerate(self._goal.grasps):
             if number in unreached:
                 self._refused.append(Refused(NO_IK, "", self._motion.move_action, "reach", f"grasp {number}"))
@@ -172,15 +178,20 @@ class Strategies:
                 if time.monotonic() > self._end:
                     raise self._failure(f"; the {self._motion.most_time:g} s for all grasps and placements have passed")
                 name = f"grasp {number}"
-                taken = self._tried(name, partial(self._take, grasp, start))
+                taken = [] if self._goal.held else self._tried(name, partial(self._take, grasp, start))
                 if taken is None:
                     if self._refused[-1].phase == "reach" and self._refused[-1].status is Status.UNREACHABLE:
                         break
                     continue
+                if self._goal.hand_over is not None or self._goal.falls:
+                    ended = self._tried(f"{name}, hand-over", partial(self._end_held, grasp, taken, start))
+                    if ended is None:
+                        continue
+                    return plan_of(self._goal, self._scene, None, [*taken, *ended], number)
                 if placing is None:
                     return plan_of(self._goal, self._scene, None, taken, number)
                 for choice, placement in enumerate(placing.placements):
-                    put = self._tried(f"{name}, placement {choice}", partial(self._put, grasp, placement, taken))
+                    put = self._tried(f"{name}, placement {choice}", partial(self._put, grasp, placement, taken, start))
                     if put is not None:
                         return plan_of(self._goal, self._scene, placing, [*taken, *put], number, choice)
         raise self._failure("")
@@ -215,10 +226,20 @@ class Strategies:
             PlanStep("lift", lift),
         ]
 
-    def _put(self, grasp: Grasp, placement: Placement, taken: list[PlanStep]) -> list[PlanStep]:
-        """From above the object's old location to its new one, and away from it."""
-        lift = taken[-1].trajectory
-        at = {} if lift is None else lift.end
+    def _end_held(self, grasp: Grasp, taken: list[PlanStep], start: Mapping[str, float]) -> list[PlanStep]:
+        """Hold the object out at the hand-over pose, or let it go where it is."""
+        over = self._goal.hand_over
+        if over is None:
+            return [PlanStep("release", width=grasp.needed)]
+        at = _end_of(taken, start)
+        begin = {**fingers_at(grasp.width, self._config), **at}
+        return [PlanStep("carry", self._ask("carry", over, begin, known=set(at), held=grasp))]
+
+    def _put(
+        self, grasp: Grasp, placement: Placement, taken: list[PlanStep], start: Mapping[str, float]
+    ) -> list[PlanStep]:
+        """From where the object is in the hand to its new place, and away from it."""
+        at = _end_of(taken, start)
         fingers = fingers_at(grasp.width, self._config)
         carry = self._ask("carry", placement.pre_place, {**fingers, **at}, known=set(at), held=grasp)
         lower = self._ask(

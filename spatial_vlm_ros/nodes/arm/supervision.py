@@ -155,7 +155,7 @@ class Supervision:
     def _add(self, stands: Standstill, message: JointState) -> None:
         now, stamp = time.monotonic(), message.header.stamp.sec + message.header.stamp.nanosec * 1e-9
         stands.add(now, stamp, message.name, message.position, message.velocity)
-        self.fingers.add(now, message.name, message.position)
+        self.fingers.add(now, message.name, message.position, message.effort)
 
     def _forget(self) -> None:
         for subscription in self._subscriptions:
@@ -195,6 +195,16 @@ class Supervision:
             self._silence.heard(time.monotonic() - asked, time.monotonic())
 
     # -------------------------------------------------------------------------------------------- the gripper
+
+    def read_fingers(self, told: Asked) -> tuple[float | None, float | None]:
+        """Width between the fingers, metres, and their effort, N or N m, without a motion; None = not reported."""
+        begun, nothing = time.monotonic(), Future[Any]()
+        if self._motion.finger_joints:
+            self._bridge.put(partial(self._listen, Standstill(())))
+            self._bridge.wait(nothing, _HEARD, lambda: self.fingers.width(begun) is not None or told())
+            self._bridge.put(self._forget)
+        width = self.fingers.width(begun)
+        return width, None if width is None else self.fingers.effort()
 
     def await_fingers(self, told: Asked, opens_to: float | None) -> float | None:
         """The width between the fingers once they stand still, metres; None without their joint states.

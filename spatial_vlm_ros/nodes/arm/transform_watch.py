@@ -118,6 +118,10 @@ class TransformWatch:
         self._buffer.check_clocks(base, camera, self._config.transform_max_ahead)
         return self._buffer.lookup(base, camera, stamp_ns)
 
+    def latest(self, base: str, link: str) -> Transform:
+        """base_T_link by the newest transforms."""
+        return self._buffer.lookup(base, link)
+
     def mount(self, base: str, camera: str, links: Iterable[str]) -> Transform | None:
         """link_T_camera of a camera that moves with a link.
 

@@ -94,7 +94,7 @@ class WayWatch:
 
     def prepare(self, offer: Offer, config: PlanningConfig, description: str) -> None:
         """Prepare for the motion of an offer; takes about a second."""
-        if self.on:
+        if self.on and offer.plan.trajectories:
             self._stamp = -1
             scale = self._config.watch_depth_scale or None
             watched = _Watched(offer, motion_of(offer, config, description), config, description, scale)

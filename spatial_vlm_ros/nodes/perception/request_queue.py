@@ -24,6 +24,7 @@ from spatial_vlm_ros.nodes.perception.requests import (
     ResolvingTask,
     ResolvingWorker,
 )
+from spatial_vlm_ros.output.json_schema import held_from_text
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
@@ -283,6 +284,7 @@ class RequestQueue:
             if request.work is not None:
                 return request.work(resolver, frame, task.check)
             observed = resolver.look_at(frame, detections, UNMEASURED)
+            observed.held = held_from_text(request.held) if request.held else None
             resolution, seen, scene, dialogue = observed.ask(
                 request.instruction, request.frame_of_reference or None, request.before or (), task.check, request.taken
             )

@@ -240,6 +240,7 @@ class InstructionRequest(Wait):
         found: a message with detections; the request is answered on their frame. None = on the first complete frame.
         around: returns the target's surroundings as text; called on the worker's thread. None = not requested.
         others: more instructions, each asked alone of the same frame.
+        held: JSON of what the hand holds; "" = nothing.
         work: what is done with the frame instead of finding what the words mean, which are then only shown; called on
             the worker's thread, with what raises if the task has to end.
 
@@ -259,6 +260,7 @@ class InstructionRequest(Wait):
     progress: Callable[[int, str], None]
     around: Callable[[Resolution, Scene], str] | None = None
     others: Sequence[str] = ()
+    held: str = ""
     work: Callable[[Resolver, RgbdFrame, Callable[[str], None]], RequestOutcome] | None = None
     before: Dialogue | None = field(default=None, init=False)
     taken: DialogueTurn | None = field(default=None, init=False)

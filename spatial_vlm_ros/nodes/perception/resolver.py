@@ -388,7 +388,7 @@ class ResolverNode(LifecycleNode):
         )
         goal.work = InstructionRequest(
             asked.instruction, asked.frame_of_reference, asked.dialogue_id, reply, progress, around=around,
-            others=asked.others,
+            others=asked.others, held=asked.held,
         )  # fmt: skip
         if self._queue is not None:
             self._queue.accept(goal.work, self._came_ns)

@@ -7,22 +7,43 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from planning_scenes import CHICK, CLEAR, CUP, NOW, SEEN
+from planning_scenes import CHICK, CLEAR, CUP, NOW, SEEN, fingers_down
 from tables import called, tables
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.manipulation import pick_sequence as sequence
 from spatial_vlm_ros.manipulation.grasping.proposals import GraspServer
+from spatial_vlm_ros.manipulation.held import FingerReading, HeldObject, boxed, reconciled
 from spatial_vlm_ros.manipulation.pick_sequence import ObservedAnswer, Offer, PickStage, told
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal
-from spatial_vlm_ros.manipulation.planning.planner import GRIPS, PICK, MotionPlan, PlanStep, Trajectory, plan_of
+from spatial_vlm_ros.manipulation.planning.planner import (
+    CARRY,
+    GRIPS,
+    PICK,
+    PLACE,
+    MotionPlan,
+    PlanStep,
+    Trajectory,
+    plan_of,
+)
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
 from spatial_vlm_ros.nodes.arm.proposals import proposal_of
-from spatial_vlm_ros.parameters import PlanningConfig
-from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Pose, Resolution, SpaceAnswer, Status, Target
+from spatial_vlm_ros.parameters import PlanningConfig, planning_from
+from spatial_vlm_ros.types import (
+    CHOSEN_BY_MODEL,
+    Place,
+    Pose,
+    Request,
+    Resolution,
+    ResolvedStep,
+    SpaceAnswer,
+    Status,
+    Target,
+)
+from spatial_vlm_ros.types.held import HELD_ID
 
 GOAL = "00000000-0000-4000-8000-000000000001"
 LATER = NOW + 100_000_000
@@ -67,6 +88,9 @@ class Cell:
         self.offers: list[Offer] = []
         self.shown: list[Offer] = []
         self.said: list[str] = []
+        self.asked: list[str] = []
+        self.planned: list[MotionPlan] = []
+        self.hand: HeldObject | None = None
         self.holds = holds  # s that the approval holds; each pause takes its time of it
 
     def _may_fail(self, step: str) -> None:
@@ -74,21 +98,29 @@ class Cell:
         if left and (error := left.pop(0)) is not None:
             raise error
 
-    def look(self, _: sequence.Words, __: Callable[[], bool]) -> ObservedAnswer:
+    def look(self, words: sequence.Words, __: Callable[[], bool]) -> ObservedAnswer:
         self.log.append("look")
+        self.asked.append(words.instruction)
         return self.looks.pop(0)
 
     def plan(
         self, goal: PickGoal, scene: PlanningScene, place: Any = None, start: Any = None, cancelled: Any = lambda: False
     ) -> MotionPlan:
-        assert (place, start) == (None, None)
+        assert start == (None if not self.planned else {"joint": float(len(self.planned))}), "where the last one ends"
         if cancelled():
             raise errors.CancelledError("it was withdrawn")
         self.log.append("plan")
         self._may_fail("plan")
-        rest = Trajectory(("joint",), (0.0,), ((0.0,),))
-        steps = [PlanStep(p, None, 0.05) if p in GRIPS else PlanStep(p, rest) for p in PICK]
-        return plan_of(goal, scene, None, steps, len(goal.grasps) - 1)
+        at = float(len(self.planned))
+        way = Trajectory(("joint",), (0.0, 1.0), ((at,), (at + 1.0,)))
+        stays = Trajectory(("joint",), (0.0,), ((at + 1.0,),))
+        put = None if place is None else place(goal.grasps[-1])
+        phases = (*(() if goal.held else PICK), *(PLACE if put is not None else CARRY if goal.hand_over else ()))
+        phases = ("release",) if goal.falls else phases
+        arm = iter([way, *[stays] * 9])
+        steps = [PlanStep(p, None, 0.05) if p in GRIPS else PlanStep(p, next(arm)) for p in phases]
+        self.planned.append(plan_of(goal, scene, put, steps, len(goal.grasps) - 1, None if put is None else 0))
+        return self.planned[-1]
 
     def approve(self, offer: Offer, _: Callable[[], bool]) -> None:
         self.log.append("approve")
@@ -100,11 +132,13 @@ class Cell:
         self._may_fail("still")
 
     def execute(
-        self, plan: MotionPlan, cancelled: Callable[[], bool] = lambda: False, begins: Callable[[], None] = lambda: None
-    ) -> None:
+        self, plan: MotionPlan, cancelled: Callable[[], bool] = lambda: False,
+        begins: Callable[[], None] = lambda: None, approved: str = "",
+    ) -> None:  # fmt: skip
         self._may_fail("prepare")
+        assert approved == self.offers[-1].hash
         begins()
-        assert plan is self.offers[-1].plan
+        assert plan is self.planned[self.log.count("move")]
         self.log.append("move")
         if cancelled():
             raise errors.CancelledError("it was withdrawn")
@@ -126,7 +160,7 @@ class Cell:
     ) -> sequence.Ending:  # fmt: skip
         ways = sequence.PickActors(
             self.look, self, self.approve, self.still, lambda: now_ns, self.say, lambda: self.holds, self.pause,
-            server, show=self.shown.append,
+            server, show=self.shown.append, held=lambda: self.hand,
         )  # fmt: skip
         config = config or PlanningConfig()
         return sequence.PickSequence(
@@ -199,8 +233,9 @@ def test_what_stands_against_a_request_ends_it(look: list[Any], fails: Any, stat
     [
         ("push the chick", "does not carry out 'push'"),
         ("look for the chick", "does not carry out 'find'"),
-        ("give me the chick", "does not carry out 'give'"),
-        ("pick up the cup and then the chick", "pick up the cup, then pick up the chick), but the arm carries out one"),
+        ("give me the chick", "this arm has no pose for handing over"),
+        ("pick up the cup and then push the chick", "does not carry out 'push'"),
+        ("let go", "nothing is known to be in the hand"),
     ],
 )
 @pytest.mark.parametrize("plan_only", [False, True])
@@ -364,3 +399,171 @@ def test_a_recheck_in_which_something_else_chose_moves_nothing(first: Resolution
     assert (ending.status, ending.moved) == (Status.SCENE_CHANGED, False)
     assert "in the recheck, but by" in ending.message
     assert "move" not in cell.log
+
+
+# ------------------------------------------------------------------------------------------------ several steps
+
+BOTH = "put the chick on the table, then pick up the cup"
+SPOT = Place(Pose("base", (0.45, -0.3, 0.0), (0.0, 0.0, 0.0, 1.0)), "support")
+STEPS = Request((ResolvedStep("place", "put the chick on the table"), ResolvedStep("take", "pick up the cup")))
+FIRST = dataclasses.replace(ANSWER, query=parse(BOTH)[0], request=STEPS, place=SPOT, places=(SPOT,))
+CUP_AT = Pose("base", CUP.solid.centre, (0.0, 0.0, 0.0, 1.0))
+OF_CUP = Target("u1", "cup", CUP_AT, CUP_AT.position, CUP.solid.size, (0.0,) * 36, True, None)  # type: ignore[arg-type]
+SECOND = dataclasses.replace(ANSWER, target=OF_CUP, query=parse("pick up the cup")[0])
+
+
+def cup_seen(*others: SurroundingObject, stamp_ns: int = NOW, answer: Resolution = SECOND) -> ObservedAnswer:
+    """The cup as the target, and what is around it."""
+    changed = dataclasses.replace(SEEN, target=CUP, others=others or (CHICK,), stamp_ns=stamp_ns, outline=())
+    return seen(changed, answer)
+
+
+def chick_at(x: float, y: float) -> SurroundingObject:
+    return dataclasses.replace(CHICK, id="c9", solid=Solid((x, y, 0.035), 0.0, CHICK.solid.size))
+
+
+@pytest.mark.parametrize(
+    ("rests", "status", "done"),
+    [
+        pytest.param(chick_at(0.45, -0.3), "OK", 2, id="where it was put"),
+        pytest.param(chick_at(0.52, -0.36), "OK", 2, id="it rolled"),
+        pytest.param(chick_at(0.45, 0.0), "SCENE_CHANGED", 1, id="it was put back"),
+    ],
+)
+def test_two_steps_are_approved_once_and_each_is_rechecked_before_it_moves(
+    rests: SurroundingObject, status: str, done: int
+) -> None:
+    cell = Cell(seen(resolution=FIRST), cup_seen(), again(resolution=FIRST), cup_seen(rests, stamp_ns=LATER))
+    ending = cell.run(config=CALM)
+    assert (ending.status.value, ending.done, ending.moved) == (status, done, True), ending.message
+    begun = ["look", "plan", "look", "plan", "approve", "look", "move", "look"]
+    assert cell.log == [*begun, *["move"] * (done - 1), "clear"]
+    assert cell.asked[1::2] == ["pick up the cup"] * 2
+    (offer,) = cell.offers
+    words = "take the chick (c1) from the side and put it on the table, then take the cup (u1) from the side"
+    assert (told(offer), ending.plan_hash) == (words, offer.hash)
+    if done == 1:
+        assert f"Steps done: {words.split(', then ')[0]}. Not done: take the cup" in ending.message
+    proposal = proposal_of(GOAL, offer, 60.0, CALM, "")
+    assert proposal.plan_hash == offer.hash
+    assert [phase.name.split(".")[0] for phase in proposal.preview.phases] == ["1"] * 9 + ["2"] * 5  # type: ignore[union-attr]
+
+
+CALM = PlanningConfig()
+
+
+@pytest.mark.parametrize(
+    ("second", "status", "words"),
+    [
+        pytest.param(refused(Status.NOT_FOUND), "NOT_FOUND", "Step 2 (pick up the cup): said so", id="not there"),
+        pytest.param(seen(), "NOT_EXECUTABLE", "depends on the chick (c1), which an earlier step moves", id="moved"),
+        pytest.param(
+            cup_seen(answer=dataclasses.replace(SECOND, place=dataclasses.replace(SPOT, anchor_id="c1"))),
+            "NOT_EXECUTABLE", "depends on the chick (c1), which an earlier step moves", id="beside what is moved",
+        ),
+    ],
+)  # fmt: skip
+def test_a_second_step_that_is_impossible_is_refused_before_the_first_moves(
+    second: ObservedAnswer, status: str, words: str
+) -> None:
+    cell = Cell(seen(resolution=FIRST), second)
+    ending = cell.run()
+    assert (ending.status.value, ending.moved, ending.done) == (status, False, 0)
+    assert words in ending.message
+    assert cell.log == ["look", "plan", "look", "clear"]
+
+
+def test_what_the_first_of_two_steps_leaves_in_the_hand_stands_against_the_second() -> None:
+    first = dataclasses.replace(FIRST, place=None, places=())
+    ending = Cell(seen(resolution=first), cup_seen()).run()
+    assert (ending.status.value, ending.moved) == ("NOT_EXECUTABLE", False)
+    assert "the hand holds the chick" in ending.message
+
+
+# ------------------------------------------------------------------------------------------------ in the hand
+
+IN_HAND = SurroundingObject(HELD_ID, "block", Solid((0.4, 0.0, 0.3), 0.0, (0.04, 0.05, 0.06)), (0.001,) * 3)  # type: ignore[arg-type]
+OVER = "0.3 -0.3 0.4 1 0 0 0"
+
+
+def of_held(words: str, place: Place | None = None) -> ObservedAnswer:
+    at = Pose("base", IN_HAND.solid.centre, (0.0, 0.0, 0.0, 1.0))
+    target = Target(HELD_ID, "block", at, at.position, IN_HAND.solid.size, (0.0,) * 36, True, None)  # type: ignore[arg-type]
+    answer = dataclasses.replace(ANSWER, target=target, query=parse(words)[0], place=place, instruction=words)
+    return seen(dataclasses.replace(SEEN, target=IN_HAND, others=(CUP,), outline=()), answer)
+
+
+def block(measured: bool = True) -> HeldObject:
+    config = PlanningConfig()
+    turned = fingers_down(0.0, 0.0, 0.0)  # the tip looks down, so the box is turned in its frame
+    return boxed("block" if measured else "", turned, IN_HAND.solid.size, config, measured)
+
+
+@pytest.mark.parametrize(
+    ("words", "place", "phases", "said"),
+    [
+        ("put it down", SPOT, PLACE, "put the block on the table"),
+        ("let go", SPOT, PLACE, "put the block on the table"),
+        ("drop it", None, ("release",), "open the hand and let the block go, 0.27 m above what is below"),
+        ("give it to me", None, CARRY, "hold out the block"),
+    ],
+)
+def test_what_is_held_is_put_down_held_out_or_let_go(words: str, place: Any, phases: Any, said: str) -> None:
+    config = planning_from({"motion": {"hand_over": OVER, "planning_frame": "base"}})
+    first = of_held(words, place)
+    assert first.surroundings is not None
+    cell = Cell(first, seen(dataclasses.replace(first.surroundings, stamp_ns=LATER), first.resolution))
+    cell.hand = block()
+    ending = cell.run(config=config)
+    assert ending.status is Status.OK, ending.message
+    (offer,) = cell.offers
+    assert (told(offer), tuple(step.phase for step in offer.plan.steps)) == (said, phases)
+    warnings = proposal_of(GOAL, offer, 60.0, config, "").warnings
+    assert ("The block is let go 0.27 m above what is below it" in warnings) == (words == "drop it")
+
+
+@pytest.mark.parametrize(
+    ("answer", "hand", "words"),
+    [
+        (seen(), block(), 'the hand holds the block. First say where to put that: "put it down"'),
+        (of_held("take it"), block(), "the hand holds the block already"),
+        (of_held("put it down", SPOT), block(measured=False), "what it is, is not known, nor its size. Take it out by"),
+        (of_held("give it to me"), block(), "this arm has no pose for handing over. Set motion.hand_over"),
+    ],
+)
+def test_what_does_not_fit_what_is_held_is_refused_before_a_plan(
+    answer: ObservedAnswer, hand: HeldObject, words: str
+) -> None:
+    cell = Cell(answer)
+    cell.hand = hand
+    ending = cell.run()
+    assert (ending.status, ending.moved, cell.log) == (Status.NOT_EXECUTABLE, False, ["look"])
+    assert words in ending.message
+
+
+@pytest.mark.parametrize(
+    ("done", "attached", "reading", "sure", "held"),
+    [
+        pytest.param("", "", FingerReading(0.08), False, None, id="wide open"),
+        pytest.param("block", "", FingerReading(0.001), True, None, id="it slipped: closed on nothing"),
+        pytest.param("block", "", FingerReading(0.04, 15.0), True, "block", id="what was done"),
+        pytest.param("", "cup", FingerReading(0.04, 15.0), False, "cup", id="after a start, by the planner's scene"),
+        pytest.param("", "", FingerReading(0.04, 15.0), False, "", id="after a start, something"),
+        pytest.param("", "", FingerReading(0.04, 0.001), False, None, id="half open, and nothing presses"),
+        pytest.param("", "", FingerReading(0.04, None), False, "", id="effort always zero after a start: perhaps"),
+        pytest.param("", "", FingerReading(0.04, None), True, None, id="effort always zero, and it was opened"),
+        pytest.param("block", "", FingerReading(), True, "block", id="no feedback: what was done"),
+        pytest.param("", "", FingerReading(), False, None, id="no feedback after a start"),
+        pytest.param("block", "", FingerReading(flag=False), True, None, id="a switch says no"),
+        pytest.param("", "", FingerReading(flag=True), True, "", id="a switch says yes"),
+    ],
+)
+def test_what_the_hand_holds_is_known_from_what_was_done_the_scene_and_the_fingers(
+    done: str, attached: str, reading: FingerReading, sure: bool, held: str | None
+) -> None:
+    config = PlanningConfig()
+    known = [
+        boxed(name, fingers_down(0, 0, 0), (0.04, 0.04, 0.05), config) if name else None for name in (done, attached)
+    ]
+    found = reconciled(*known, reading, sure, config)
+    assert (None if found is None else found.label) == held

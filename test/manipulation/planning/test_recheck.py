@@ -484,9 +484,9 @@ def test_where_depth_of_the_way_was_lost_nothing_moves() -> None:
 
 
 LOW = box("block", 0.4, 0.0, (0.04, 0.04, 0.03))
-RING = voxels(((0.44, 0.14, 0.0), (0.46, 0.36, 0.08)), ((0.64, 0.14, 0.0), (0.66, 0.36, 0.08)),
-              ((0.46, 0.14, 0.0), (0.64, 0.16, 0.08)), ((0.46, 0.34, 0.0), (0.64, 0.36, 0.08)))  # fmt: skip
-"""The walls of a crate, 18 cm wide inside and 8 cm high: too narrow for the hand, whose palm is 20.8 cm wide."""
+RING = voxels(((0.44, 0.14, 0.0), (0.46, 0.36, 0.06)), ((0.64, 0.14, 0.0), (0.66, 0.36, 0.06)),
+              ((0.46, 0.14, 0.0), (0.64, 0.16, 0.06)), ((0.46, 0.34, 0.0), (0.64, 0.36, 0.06)))  # fmt: skip
+"""The walls of a crate, 18 cm wide inside and 6 cm high: too narrow for the hand, whose palm is 20.8 cm wide."""
 
 
 def into_the_crate(rim: float | None, **goal: float) -> PlaceGoal:
@@ -496,12 +496,12 @@ def into_the_crate(rim: float | None, **goal: float) -> PlaceGoal:
 
 
 def test_what_a_hand_cannot_put_into_a_container_falls_into_it_from_no_higher_than_needed() -> None:
-    goal = into_the_crate(rim=0.075)
+    goal = into_the_crate(rim=0.055)
     best = goal.placements[0]
-    assert best.release == pytest.approx(0.035), "and not at 5, 15 or 25 mm"
-    assert best.obj.position == pytest.approx((0.55, 0.25, 0.005 + 0.035 + 0.015))
+    assert best.release == pytest.approx(0.015), "and not at 5 mm"
+    assert best.obj.position == pytest.approx((0.55, 0.25, 0.005 + 0.015 + 0.015))
     palm = best.place.position[2] + 0.0469 - 0.0095
-    assert palm - 0.01 < 0.085 <= palm, "5 mm above the walls, and a step lower it would not be"
+    assert palm - 0.01 < 0.065 <= palm, "5 mm above the walls, and a step lower it would not be"
     assert {each.release for each in goal.placements} == {best.release}
     assert {(each.kind, each.by) for each in goal.rejected} == {("blocked", MEASURED)}
 
@@ -510,9 +510,9 @@ def test_what_a_hand_cannot_put_into_a_container_falls_into_it_from_no_higher_th
     ("rim", "goal"),
     [
         pytest.param(None, {}, id="a container is not known"),
-        pytest.param(0.03, {}, id="its foot would be above the rim"),
-        pytest.param(0.075, {"drop": 0.02}, id="farther than is allowed"),
-        pytest.param(0.075, {"drop": 0.0}, id="nothing may fall"),
+        pytest.param(0.012, {}, id="its foot would be above the rim"),
+        pytest.param(0.055, {"drop": 0.01}, id="farther than is allowed"),
+        pytest.param(0.055, {"drop": 0.0}, id="nothing may fall"),
     ],
 )
 def test_nothing_falls_beside_a_container_or_too_far(rim: float | None, goal: dict[str, float]) -> None:

@@ -101,7 +101,7 @@
     const share = took > 0 ? Math.min(1, Math.max(0, (time - before.time) / took)) : 1;
     return {
       links: after.links.map((pose, k) => between(before.links[k], pose, share)),
-      target: between(before.target, after.target, share),
+      targets: [after.target, ...after.others].map((pose, k) => between([before.target, ...before.others][k], pose, share)),
     };
   };
 
@@ -135,10 +135,10 @@
     pen.fillStyle = GROUND;
     pen.fillRect(0, 0, eye.width, eye.height);
     if (background) pen.drawImage(background, 0, 0, eye.width, eye.height);
-    const names = [];
+    const names = [], targets = [...state.targets];
     for (const box of motion.boxes) {
       if (box.role === "support" && !eye.support) continue;
-      const pose = box.role === "target" ? state.target : posed(box);
+      const pose = box.role === "target" ? targets.shift() : posed(box);
       const outline = hull(corners(pose, box.solid.size).map(eye.see));
       polygon(pen, outline, COLOURS[box.role], box.role === "support" ? 0.5 : 0.25, box.role === "target" || box.role === "place" ? 2 : 1);
       if (box.role === "target") names.push([outline, box.label]);

@@ -46,11 +46,13 @@ class GripperDriver:
     Attributes:
         forms: class of each action or service, in the order of `TYPES`.
         servers: servers that must be available before anything moves.
+        flag: newest state of a switch, true = something is held; None = there is none, or it is silent.
     """
 
     TYPES: Mapping[str, str]
     """End of the name, after `motion.gripper_action` → type of the action or service."""
     SERVER: Any = Action
+    flag: bool | None = None
 
     def __init__(self, bridge: Bridge, motion: MotionConfig, speed: float) -> None:
         self._bridge, self._motion, self._speed, self._stroke = bridge, motion, speed, command_stroke(motion)
@@ -175,7 +177,6 @@ class SetBoolDriver(GripperDriver):
             repair = "set it, or set motion.gripper_unjudged, with which every closing counts as a grasp"
             raise InputError("parameter motion.gripper_flag", "''", expected, repair)
         super().__init__(bridge, motion, speed)
-        self._flag: bool | None = None  # by the newest message of the switch
         if motion.gripper_flag:
             topic, form = motion.gripper_flag, needed_class(self.FLAG)
             bridge.node.create_subscription(form, topic, self._on_flag, qos.images(), callback_group=bridge.group)
@@ -187,15 +188,15 @@ class SetBoolDriver(GripperDriver):
             raise CancelledError("the request was withdrawn")
         check(step)
         answer = self.servers[0].call(self._request(on), self._motion.answer_timeout)
-        self._bridge.wait(nothing, self._motion.gripper_time, lambda: told() or self._flag is on)
+        self._bridge.wait(nothing, self._motion.gripper_time, lambda: told() or self.flag is on)
         done = None if answer.success else False
-        return DriverReply(True, False, GripReport(done=done, flag=self._flag, said=getattr(answer, "message", "")))
+        return DriverReply(True, False, GripReport(done=done, flag=self.flag, said=getattr(answer, "message", "")))
 
     def _request(self, on: bool) -> Any:
         return self.forms[0].Request(data=on)
 
     def _on_flag(self, message: Any) -> None:
-        self._flag = bool(message.data)
+        self.flag = bool(message.data)
 
     def destroy(self) -> None:
         """Nothing to do: the node owns its service clients."""
@@ -219,7 +220,7 @@ class UrOutputDriver(SetBoolDriver):
 
     def _on_flag(self, message: Any) -> None:
         pins = {each.pin: bool(each.state) for each in message.digital_in_states}
-        self._flag = pins.get(self._motion.gripper_flag_pin)
+        self.flag = pins.get(self._motion.gripper_flag_pin)
 
 
 DRIVERS: Mapping[str, type[GripperDriver]] = {
