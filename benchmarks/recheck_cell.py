@@ -29,7 +29,7 @@ from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Pha
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene, planning_scene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings, surroundings_of
-from spatial_vlm_ros.manipulation.recheck import check_plan_holds, check_same
+from spatial_vlm_ros.manipulation.recheck import arm_known, check_plan_holds, check_same
 from spatial_vlm_ros.parameters import PlanningConfig, ResolverConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
@@ -271,7 +271,7 @@ def recheck(
     doubted, needed = "", 1
     for number in range(1 + CONFIRMING):
         resolution, now = look(cell, 2_000_000_000 + number, seed + number, told)
-        check_same(made.seen, resolution, now, config.observation)
+        check_same(made.seen, resolution, now, config.observation, not arm_known(made.plan, made.seen.frame_id))
         if now is None:
             raise GoalError("look again", [("seen", resolution.message)], "say it again")
         try:

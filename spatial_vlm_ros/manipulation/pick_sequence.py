@@ -35,7 +35,7 @@ from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, Planner, plan_bytes, plan_hash
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, planning_scene
 from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings
-from spatial_vlm_ros.manipulation.recheck import TRANSIENT, check_plan_holds, check_same
+from spatial_vlm_ros.manipulation.recheck import TRANSIENT, arm_known, check_plan_holds, check_same
 from spatial_vlm_ros.manipulation.sequence import MovedObject, after_steps, moved_by, settled
 from spatial_vlm_ros.parameters import PlanningConfig, words_in
 from spatial_vlm_ros.parameters.bounds import ARM_ACTS
@@ -446,7 +446,8 @@ class PickSequence:
         self._actors.still(then.stamp_ns)
         seen = self._look(PickStage.LOOKING_AGAIN, words, offer.words)
         then = then if seen.surroundings is None else settled(then, seen.surroundings, offer.moved)
-        check_same(then, seen.resolution, seen.surroundings, self._config.observation)
+        anywhere = not arm_known(offer.plan, then.frame_id)
+        check_same(then, seen.resolution, seen.surroundings, self._config.observation, anywhere)
         source = seen.resolution.source
         if source != offer.seen.resolution.source:
             chosen, other = ("a model", "the measurement")[:: 1 if source == "model" else -1]

@@ -22,12 +22,20 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
 from spatial_vlm_ros.manipulation.occupancy.measuring import changed_since
-from spatial_vlm_ros.manipulation.planning.goal import PickGoal, Placement, Rejection
-from spatial_vlm_ros.manipulation.planning.gripper import Tip, links, pose_matrix
+from spatial_vlm_ros.manipulation.occupancy.unseen import within
+from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement, Rejection
+from spatial_vlm_ros.manipulation.planning.gripper import Tip, closing_links, links, pose_matrix
 from spatial_vlm_ros.manipulation.planning.motion import check_camera_still, check_way_seen
 from spatial_vlm_ros.manipulation.planning.place import putting_down
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase, Trajectory
-from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene, Way, judged, planning_scene
+from spatial_vlm_ros.manipulation.planning.scene import (
+    AllowedContact,
+    PlanningObject,
+    PlanningScene,
+    Way,
+    judged,
+    planning_scene,
+)
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid, gaps
 from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings
 from spatial_vlm_ros.manipulation.recheck_grasp import SeenTarget, as_held, check_grasp, moved_by, tracked
@@ -64,7 +72,7 @@ def check_clearance(
     grasp = goal.grasps[plan.grasp]
     placement = plan.put_down
     now = dataclasses.replace(now, target=then.target) if goal.held else tracked(then, now)
-    held = then.target.solid if goal.held else as_held(now, grasp)
+    held = then.target.solid if goal.held else as_held(then, now, grasp)
 
     # The sweep of gripper and held object on the straight motions, like `pick_goal` and `place_goal`.
     bare = dataclasses.replace(config.goal, clearance=0.0, support_clearance=0.0)
@@ -76,10 +84,11 @@ def check_clearance(
     leaving = links(config.gripper, tip, grasp.opening, up)
     if not goal.held:
         _raise("approach", judged(now, [Way(grasp.way, (*coming, *leaving))], now.neighbours, kept))
+        if wide:  # what came between the open fingers would be pushed
+            closing = Way(grasp.way, closing_links(config.gripper, tip, grasp.opening, grasp.needed))
+            _raise("close", judged(now, [closing], now.neighbours, bare))
 
-    if (
-        now.neighbours and not goal.held
-    ):  # the closing fingers push the target to their middle, but not into a neighbour
+    if now.neighbours and not goal.held:  # closing fingers push the target to their middle, but not into a neighbour
         before, after = gaps([now.target.solid, held], [obj.solid for obj in now.neighbours])
         for obj, was, becomes in zip(now.neighbours, before, after, strict=True):
             if becomes < -config.goal.jaw_clearance <= was:
@@ -101,6 +110,11 @@ def check_clearance(
     robot = _arm_of(plan, now.frame_id)
     if robot is not None:
         _check_arm(robot, then, now, goal, placement, held, plan, config)
+
+
+def arm_known(plan: MotionPlan, frame_id: str) -> bool:
+    """Whether the whole arm is rechecked along every trajectory: a built-in arm, planned in its base frame."""
+    return _arm_of(plan, frame_id) is not None
 
 
 def _arm_of(plan: MotionPlan, frame_id: str) -> ArmModel | None:
@@ -235,15 +249,21 @@ _AGAIN = "resolve the instruction again"
 _MODEL_FAULTS = (Status.MODEL_ERROR, Status.TIMEOUT, Status.INTERNAL_ERROR)
 
 
-def check_same(then: Surroundings, resolution: Resolution, now: Surroundings | None, config: ObservationConfig) -> None:
-    """Refuse an image of a changed scene: another target, other neighbours, or any of them moved too far.
-
-    Ids are valid for one image, so objects are matched by label and position. An added or missing object counts as a
-    change, such as a hand that reaches in.
+def check_same(
+    then: Surroundings,
+    resolution: Resolution,
+    now: Surroundings | None,
+    config: ObservationConfig,
+    anywhere: bool = True,
+) -> None:
+    """Refuse an image of a changed scene: another target, or one that moved too far.
 
     Args:
         resolution: resolution of the same words on the second image.
         now: surroundings in the second image; None for a refusal.
+        anywhere: whether another object that is new, gone or moved too far is refused wherever it is. Needed unless
+            `check_plan_holds` checks the whole arm (`arm_known`). Objects are matched by label and position, because
+            ids are valid for one image.
     """
     _check_answered(then, resolution)
     what = f"the {then.target.label} ({then.target.id})"
@@ -271,6 +291,8 @@ def check_same(then: Surroundings, resolution: Resolution, now: Surroundings | N
     if not moved <= config.target_moved:
         raise SceneChangedError(what, moved, 0.0, config.target_moved, math.inf, _AGAIN)
 
+    if not anywhere:
+        return
     # Each object is near one with its label in the other image, and the counts are equal.
     left = list(now.others)
     for body in then.others:
@@ -304,12 +326,48 @@ def check_plan_holds(
     now = planning_scene(after, config)
     if now.occupancy is not None:  # the plan was made with what was already there
         now = dataclasses.replace(now, occupancy=changed_since(then.occupancy, now.occupancy))
+    now, grasp = _remembered(then, now, config.observation.neighbour_moved), goal.grasps[plan.grasp]
     if not goal.held:
-        check_grasp(then, now, goal.grasps[plan.grasp], config)
+        check_grasp(then, now, grasp, config)
     placement = plan.put_down
     if placement is not None:
-        _check_destination(before, after, then.target.solid, placement, config.goal)
+        tip, put = Tip.of(grasp.grasp), Tip.of(placement.place)
+        lying = (then, then if goal.held else tracked(then, now))
+        planned, held = (_carried(as_held(then, seen, grasp), tip, put).centre for seen in lying)
+        aside = (held[0] - planned[0], held[1] - planned[1])
+        _check_destination(before, after, then.target.solid, placement, aside, config.goal)
     check_clearance(then, now, goal, plan, config)
+
+
+def _remembered(then: PlanningScene, now: PlanningScene, near: float) -> PlanningScene:
+    """The second scene with those neighbours, too, that only the first image shows, where they were.
+
+    An object that is not detected again may be hidden, and what depth measures in its box is not new.
+    """
+    missing = [
+        obj
+        for obj in then.neighbours
+        if not any(
+            one.label == obj.label and math.dist(one.solid.centre, obj.solid.centre) <= near for one in now.neighbours
+        )
+    ]
+    kept = [dataclasses.replace(obj, id=f"{obj.id} before") for obj in missing]
+    allowed = [
+        AllowedContact(now.target.id, f"{obj.id} before", contact.phase)
+        for obj in missing
+        for contact in then.allowed
+        if (contact.one, contact.other) == (then.target.id, obj.id)
+    ]
+    occupancy = now.occupancy
+    if occupancy is not None:
+        blocks = [occupancy.measured, occupancy.unseen]
+        for obj in missing:
+            boxes = [(each, obj.padded.grown((each.edge,) * 3)) for each in blocks]
+            blocks = [each.kept(~within(box, each.centres())) if len(each) else each for each, box in boxes]
+        occupancy = dataclasses.replace(occupancy, measured=blocks[0], unseen=blocks[1])
+    return dataclasses.replace(
+        now, neighbours=(*now.neighbours, *kept), allowed=(*now.allowed, *allowed), occupancy=occupancy
+    )
 
 
 def _check_answered(then: Surroundings, resolution: Resolution) -> None:
@@ -328,11 +386,19 @@ def _check_answered(then: Surroundings, resolution: Resolution) -> None:
 
 
 def _check_destination(
-    before: Surroundings, after: Surroundings, target: Solid, placement: Placement, config: GoalConfig
+    before: Surroundings,
+    after: Surroundings,
+    target: Solid,
+    placement: Placement,
+    held: tuple[float, float],
+    config: GoalConfig,
 ) -> None:
     """What the target is put on is where it was: as near as the place is clear, and no higher than it is let go.
 
     A place that is `goal.ample` from all edges in both images stays one when noise moves an edge by some millimetres.
+
+    Args:
+        held: how far aside of its planned place the target comes, because the hand holds it so, metres.
     """
     old, new = (next((o for o in s.others if o.id == s.destination_id), None) for s in (before, after))
     if old is None and new is None:  # onto the support
@@ -343,7 +409,8 @@ def _check_destination(
         raise SceneChangedError(what, math.inf, 0.0, config.clearance, math.inf, _AGAIN, happened)
     else:
         (x, y, z), (u, v, w) = old.solid.centre, new.solid.centre
-        climb, aside, label = w - z, math.hypot(u - x, v - y), f"the {old.label} ({old.id})"
+        climb, label = w - z, f"the {old.label} ({old.id})"
+        aside = math.hypot(u - x - held[0], v - y - held[1])
         if min(_from_edges(target, placement, on.solid) for on in (old, new)) >= config.ample:
             aside = 0.0
     too_far = []

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spatial_vlm_ros.errors import SceneChangedError
+from spatial_vlm_ros.manipulation.grasping.hand_view import in_the_way
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
 from spatial_vlm_ros.manipulation.planning.goal import Grasp
 from spatial_vlm_ros.manipulation.planning.gripper import Tip
@@ -164,18 +165,19 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
     if now.truncated:
         raise _changed(then, now, 0.0, 0.0, "is now cut off by the border of the image, so its size is not known")
     shifts = face_shifts(then, now, grasp)
-    half_pad = max((gripper.finger_width - goal.hold) / 2, 0.0)
+    reach, middle = _held_reach(then, grasp, config), np.abs(shifts.low + shifts.high) / 2
     if grasp.closes_on == "surface":
         # A part that the box does not describe: a wall, a handle, a slanted part. The visible surface shifts together
-        # with that part, so its shift is used. Only the needed opening counts: with more, the fingers would push the
-        # whole object as far as that part shifted.
-        aside, closing, along = (float(v) for v in shifts.most)
-        room = (grasp.needed - grasp.width) / 2
+        # with that part, so its shift is used. On a part, only the needed opening counts: with more, the fingers would
+        # push the whole object by its wall or handle as far as that part shifted.
+        aside, closing, along = float(middle[0]), *(float(v) for v in shifts.most[1:])
+        whole = grasp.way not in ("rim", "handle") and _passes(now, grasp, config)
+        room = ((grasp.opening if whole else grasp.needed) - grasp.width) / 2
         limits = [
             (shift, limit, f"it shifted by {_mm(shift)} {way}; above {_mm(limit)} it is not where the fingers close")
             for shift, limit, way in (
                 (closing, room - _kept(room, goal.jaw_clearance, grasp.width_sigma), "along the closing direction"),
-                (aside, half_pad, "across the fingers"),
+                (aside, reach, "across the fingers"),
                 (along, goal.palm_clearance, "along the approach"),
             )
         ]
@@ -186,7 +188,7 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
         else:  # the tip frame's x axis is vertical
             rise = float(shifts.high[0]) if Tip.of(grasp.grasp).rotation()[2, 0] > 0 else -float(shifts.low[0])
         closing = float(shifts.most[1])
-        aside = float(shifts.most[0]) if down else abs(rise)
+        aside = float(middle[0]) if down else abs(rise)
         nearer, farther = (rise, max(-rise, 0.0)) if down else (float(shifts.most[2]), float(shifts.most[2]))
 
         room = grasp.opening / 2 - float(max(planned.high[1], -planned.low[1]))
@@ -200,8 +202,7 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
         limits = [
             (closing, beside, f"its sides shifted by {_mm(closing)} along the closing direction; above {_mm(beside)} "
              "the fingers may touch it"),
-            (aside, half_pad, f"it shifted by {_mm(aside)} across the fingers; above {_mm(half_pad)} its middle is not "
-             "between them"),
+            (aside, reach, f"it shifted by {_mm(aside)} across the fingers; above {_mm(reach)} they do not hold it"),
             (nearer, above, f"it is {_mm(nearer)} nearer to the palm; above {_mm(above)} the palm may touch it"),
             (farther, less, f"the fingers would hold {_mm(farther)} less of it; above {_mm(less)} they hold too "
              "little"),
@@ -209,6 +210,33 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
     for shift, limit, words in limits:
         if not shift <= limit + _ROUNDING:
             raise _changed(then, now, shift, limit, words)
+
+
+def _held_reach(then: PlanningScene, grasp: Grasp, config: PlanningConfig) -> float:
+    """How far the target may shift across the fingers: the edges of their pads still meet a round face within friction.
+
+    A pad with half its width w meets a circle of radius R, shifted by s > w, at the angle asin((s - w) / R). The radius
+    is what is known of the target between the fingers.
+    """
+    gripper, goal, tip = config.gripper, config.goal, Tip.of(grasp.grasp)
+    half_pad = max((gripper.finger_width - goal.hold) / 2, 0.0)
+    if grasp.way not in ("top_down", "slanted") or then.target.seen is None:
+        return half_pad
+    x, y, z = ((then.target.seen.known - tip.position) @ tip.rotation()).T
+    palm = gripper.finger_beyond - gripper.finger_length
+    between = np.abs(x[(z > palm) & (z < gripper.finger_beyond) & (np.abs(y) < grasp.opening / 2)])
+    box = target_in_grasp(then.target, then.yaw_known, grasp)
+    radius = min(float(np.quantile(between, 1 - _TRIMMED)) if len(between) else 0.0, -box.low[0], box.high[0])
+    return half_pad + max(radius, 0.0) * math.sin(math.radians(config.grasp.friction_deg))
+
+
+def _passes(scene: PlanningScene, grasp: Grasp, config: PlanningConfig) -> bool:
+    """Whether the open hand passes the target's points with half of `goal.jaw_clearance`; False without points."""
+    seen, tip = scene.target.seen, Tip.of(grasp.grasp)
+    if seen is None:
+        return False
+    local = (seen.known - tip.position) @ tip.rotation()
+    return in_the_way(local, grasp.opening - config.goal.jaw_clearance, config) is None
 
 
 def tracked(then: PlanningScene, now: PlanningScene) -> PlanningScene:
@@ -223,17 +251,19 @@ def tracked(then: PlanningScene, now: PlanningScene) -> PlanningScene:
     return dataclasses.replace(now, target=target, yaw_known=True)
 
 
-def as_held(scene: PlanningScene, grasp: Grasp) -> Solid:
+def as_held(then: PlanningScene, now: PlanningScene, grasp: Grasp) -> Solid:
     """The target's box between the closed fingers, which push it to their middle; planning frame.
 
-    If they close on a part of it, the box stays in place: that part is already in their middle.
+    If they close on a part of it, they push that part to where it was planned, and the box with it.
     """
+    tip, solid = Tip.of(grasp.grasp), now.target.solid
     if grasp.closes_on == "surface":
-        return scene.target.solid
-    tip, lying = Tip.of(grasp.grasp), target_in_grasp(scene.target, scene.yaw_known, grasp)
-    shift = -float(lying.low[1] + lying.high[1]) / 2
-    x, y, z = (at + shift * way for at, way in zip(scene.target.solid.centre, tip.closing, strict=True))
-    return dataclasses.replace(scene.target.solid, centre=(x, y, z))
+        shift = float(np.subtract(then.target.solid.centre, solid.centre) @ tip.closing)
+    else:
+        lying = target_in_grasp(now.target, now.yaw_known, grasp)
+        shift = -float(lying.low[1] + lying.high[1]) / 2
+    x, y, z = (at + shift * way for at, way in zip(solid.centre, tip.closing, strict=True))
+    return dataclasses.replace(solid, centre=(x, y, z))
 
 
 def _seen(scene: PlanningScene) -> SeenTarget:

@@ -101,6 +101,11 @@ class TargetPoints:
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
 
     @property
+    def known(self) -> Array:
+        """(N + M, 3) where the object is or may be, metres: `points`, then `hidden`."""
+        return np.concatenate((self.points, self.hidden)).astype(np.float64)
+
+    @property
     def hidden(self) -> Points:
         """(M, 3) float32 centres of hidden voxels at the boundary of the hidden space, metres."""
         bits = np.unpackbits(np.frombuffer(_bytes(self.packed_hidden), np.uint8), count=math.prod(self.grid))

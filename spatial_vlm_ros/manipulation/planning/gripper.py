@@ -124,6 +124,13 @@ def links(gripper: GripperConfig, tip: Tip, opening: float, way: Vector3 = (0.0,
     return tuple(solids)
 
 
+def closing_links(gripper: GripperConfig, tip: Tip, opening: float, closed: float) -> tuple[Body, ...]:
+    """The gripper as `links`, at openings from one to another, metres, that are at most a finger's thickness apart."""
+    steps = max(1, math.ceil((opening - closed) / 2 / gripper.finger_thickness))
+    widths = (opening + (closed - opening) * k / steps for k in range(1, steps + 1))
+    return tuple(box for width in widths for box in links(gripper, tip, width))
+
+
 def flange_T_tip(gripper: GripperConfig, flange: str = "flange", tip: str = "tip") -> Transform:
     """Pose of the tip frame in the flange frame: rotations about fixed x, then y, then z, as in URDF."""
     (cr, sr), (cp, sp), (cy, sy) = (

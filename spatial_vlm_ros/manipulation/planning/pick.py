@@ -50,7 +50,7 @@ from spatial_vlm_ros.manipulation.planning.goal import (
     terms_of,
     varied,
 )
-from spatial_vlm_ros.manipulation.planning.gripper import LINKS, PALM, Tip, links, vector
+from spatial_vlm_ros.manipulation.planning.gripper import LINKS, PALM, Tip, closing_links, links, vector
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, Way, judged, words_outside
 from spatial_vlm_ros.manipulation.planning.solids import Array, TurnedBox, distances, gaps
 from spatial_vlm_ros.parameters import PlanningConfig
@@ -407,9 +407,8 @@ def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None
         above = obj.solid.bottom > target.solid.centre[2]
         near = above and gaps(lifted, [obj.padded])[0, 0] < config.goal.clearance
         if near and target.seen is not None:  # only if its known shape enters the other's box on its way up
-            points = np.concatenate((target.seen.points, target.seen.hidden)).astype(np.float64)
             box = TurnedBox.of(obj.padded).grown(config.goal.clearance + target.seen.edge / 2)
-            near = float(box.swept((0.0, 0.0, -config.goal.retreat)).contains(points).mean()) > _STRAY
+            near = float(box.swept((0.0, 0.0, -config.goal.retreat)).contains(target.seen.known).mean()) > _STRAY
         if near:
             return Rejection("top_down", "blocked", f"the {obj.label} ({obj.id}) is on it, or above it", obj.id)
     into = 0.0 if scene.occupancy is None else scene.occupancy.measured.edge / 2
@@ -433,7 +432,7 @@ def _opened(
 
     From there to the needed opening, nothing may be between the fingers: closing would push it.
     """
-    found, local = list(grasps), np.concatenate((seen.points, seen.hidden)).astype(np.float64)
+    found, local = list(grasps), seen.known
     for share in _WIDER:
         tried: list[tuple[int, float]] = []
         ways: list[Way] = []
@@ -443,10 +442,8 @@ def _opened(
             pushed = beside(points, grasp.needed, config, wider + config.goal.jaw_clearance)
             if wider > 0 and np.count_nonzero(pushed) <= STRAY:
                 tried.append((number, opening))
-                steps = math.ceil(wider / config.gripper.finger_thickness)
-                closing = (links(config.gripper, tip, opening - 2 * wider * k / steps) for k in range(1, steps + 1))
                 way = _swept(grasp.way, tip, opening, config)
-                boxes = (*way.gripper, *(box for each in closing for box in each))
+                boxes = (*way.gripper, *closing_links(config.gripper, tip, opening, grasp.needed))
                 ways.append(dataclasses.replace(way, gripper=boxes))
         for (number, opening), result in zip(tried, judged(scene, ways, scene.neighbours, config.goal), strict=True):
             if not isinstance(result, Rejection) and result >= config.goal.ample:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from planning_scenes import CLEAR, SEEN, Array, box, config, gripper_points, inside, path, placed, table_with, tip_axes
-from test_pick_sequence import Cell, seen_but
+from test_pick_sequence import ANSWER, Cell, seen_but
 
 from spatial_vlm_ros.errors import DepthError, GoalError, SceneChangedError
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
@@ -39,7 +39,7 @@ from spatial_vlm_ros.manipulation.planning.scene import (
 )
 from spatial_vlm_ros.manipulation.planning.solids import Solid, TurnedBox, gaps
 from spatial_vlm_ros.manipulation.planning.surroundings import SeenSurface, SurroundingObject, Surroundings
-from spatial_vlm_ros.manipulation.recheck import check_clearance, check_plan_holds
+from spatial_vlm_ros.manipulation.recheck import check_clearance, check_plan_holds, check_same
 from spatial_vlm_ros.manipulation.recheck_grasp import (
     SeenTarget,
     as_held,
@@ -121,6 +121,17 @@ def test_a_change_may_use_the_clearance_not_the_padding(closing: float, across: 
     assert caught.value.moved == pytest.approx(max(abs(closing), abs(across), abs(up)), abs=1e-6)
 
 
+@pytest.mark.parametrize(("across", "stands"), [(0.015, True), (-0.015, True), (0.019, False)])
+def test_a_target_of_known_radius_may_shift_as_far_as_friction_holds_it(across: float, stands: bool) -> None:
+    """6 mm of the pads' half width, and 25 mm times the sine of 28°."""
+    around = np.linspace(0.0, math.tau, 400)
+    points = np.column_stack((0.4 + 0.025 * np.cos(around), 0.02 * np.sin(around), np.full(400, 0.04)))
+    packed = TargetPoints.packed(points, np.tile((0.0, 0.0, 1.0), (400, 1)), NOTHING, (0.4, 0.0, 0.0), 0.001)
+    then = with_target(THEN, dataclasses.replace(THEN.target, seen=packed))
+    with contextlib.nullcontext() if stands else pytest.raises(SceneChangedError, match="they do not hold it"):
+        check_grasp(then, shifted(across * AXES[:, 0], then), GRASP, CONFIG)
+
+
 @pytest.mark.parametrize(("beyond", "stands"), [(-1e-4, True), (1e-4, False)])
 def test_a_hand_that_opened_wider_leaves_more_room_unless_it_closes_on_a_part(beyond: float, stands: bool) -> None:
     wide = dataclasses.replace(GRASP, opening=GRASP.needed + 0.02)
@@ -178,7 +189,7 @@ def test_a_box_whose_sides_are_named_the_other_way_round_is_the_same() -> None:
     swapped = PlanningObject("chick", "chick", Solid((0.4, 0.0, 0.03), math.pi / 2, (0.04, 0.05, 0.06)), padding)
     assert holds(THEN, with_target(THEN, swapped), PICKED, PLANNED)
     off = table_with(target(0.4, 0.003, yaw=0.2)).target  # what is held is in the middle of the fingers
-    held = dataclasses.replace(off, solid=as_held(table_with(off), GRASP))
+    held = dataclasses.replace(off, solid=as_held(THEN, table_with(off), GRASP))
     extents = target_in_grasp(held, True, GRASP)
     assert extents.low[1] == pytest.approx(-extents.high[1], abs=1e-9)
 
@@ -470,6 +481,21 @@ def test_the_recheck_finds_what_has_come_into_the_way() -> None:
     hand = voxels(((0.42, -0.05, 0.08), (0.5, 0.05, 0.13)))
     with pytest.raises(SceneChangedError, match="without a name"):
         rechecked(occupied(away), occupied(voxels_at(np.concatenate((away.indices, hand.indices)), EDGE)))
+
+
+def test_other_objects_count_only_in_the_way_if_the_whole_arm_is_checked() -> None:
+    first = SEEN
+    then = planning_scene(first, CONFIG)
+    goal, plan = planned(then)
+    can = SurroundingObject("can", "can", Solid((0.2, -0.4, 0.05), 0.0, (0.06, 0.06, 0.1)), (0.001,) * 3)
+    over = dataclasses.replace(can, solid=Solid((0.45, 0.0, 0.12), 0.0, (0.06, 0.06, 0.06)))
+    for others, stands in (((), True), ((*first.others, can), True), ((*first.others, over), False)):
+        now = dataclasses.replace(first, others=others, stamp_ns=first.stamp_ns + 1)
+        with pytest.raises(SceneChangedError):
+            check_same(first, ANSWER, now, CONFIG.observation)
+        check_same(first, ANSWER, now, CONFIG.observation, anywhere=False)
+        with contextlib.nullcontext() if stands else pytest.raises(SceneChangedError, match="the can"):
+            check_plan_holds(then, goal, plan, first, now, CONFIG)
 
 
 def test_where_depth_of_the_way_was_lost_nothing_moves() -> None:
