@@ -200,10 +200,7 @@ class Resolver:
         return ObservedFrame(self, frame, detections, profile)
 
     def observe(self, frame: RgbdFrame, detections: Sequence[Detection]) -> Scene:
-        """Lift the detections of a frame to objects in metres, in the camera frame.
-
-        Args:
-            detections: found in the image of `frame`, by any detector.
+        """Lift detections in the image of a frame to objects in metres, in the camera frame.
 
         Raises:
             InputError: `frame` is not an RgbdFrame, or detections do not match it.
@@ -300,7 +297,7 @@ class ObservedFrame:
 
     Attributes:
         found: the last phrases given to the grounder, and its result; None if it was not asked, or failed.
-        held: what the hand holds, which "it" means; None = nothing is known to be held.
+        held: what the hand holds, which "it" means.
     """
 
     held: BoxInHand | None = None

@@ -355,7 +355,7 @@ class PickSequence:
             scene, goal = held_goal(scene, held, act, falls, over)
         else:
             goal = replace(pick_goal(scene, self._config, self._proposed(scene)), act=act, hand_over=over)
-        self._begin(PickStage.PLANNING, f"planning how to {act} the {scene.target.label}")
+        self._begin(PickStage.PLANNING, f"planning a motion for the {scene.target.label}")
         place = partial(place_goal, scene, resolution, config=self._config) if resolution.place else None
         self._asked = True
         plan = self._actors.mover.plan(goal, scene, place, start, cancelled=self._cancelled)

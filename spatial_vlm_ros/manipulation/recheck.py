@@ -23,7 +23,7 @@ from spatial_vlm_ros.errors import (
 from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
 from spatial_vlm_ros.manipulation.occupancy.measuring import changed_since
 from spatial_vlm_ros.manipulation.occupancy.unseen import within
-from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement, Rejection
+from spatial_vlm_ros.manipulation.planning.goal import PickGoal, Placement, Rejection
 from spatial_vlm_ros.manipulation.planning.gripper import Tip, closing_links, links, pose_matrix
 from spatial_vlm_ros.manipulation.planning.motion import check_camera_still, check_way_seen
 from spatial_vlm_ros.manipulation.planning.place import putting_down

@@ -15,6 +15,7 @@ MOST = 0.7  # s of silence that count, however late signs of life have been
 _SLOWER = 3.0  # times the slowest of the last signs of life
 _REMEMBERED = 100  # signs of life
 _HELD_UP = 0.06  # s: if two looks are further apart, the listener itself was delayed, and the rest does not count
+_SUSPENDED = "is suspended"
 _LOCK = re.compile(r"/(fastdds_port\d+)_el(?: \(deleted\))?$")  # kept open by the process that listens
 _REMOVED = re.compile(r"/(fastdds_port\d+) \(deleted\)$", re.MULTILINE)
 
@@ -90,7 +91,7 @@ class OtherProcess:
         if state in "ZX" or started != self._started:
             return "has ended"
         self._held = self._held + 1 if state in "Tt" else 0
-        return "is suspended" if self._held > 1 else ""
+        return _SUSPENDED if self._held > 1 else ""
 
     def runs(self) -> bool:
         """Whether one of its threads runs or waits for a processor: what it does not do is late."""
@@ -103,9 +104,12 @@ def why_lost(silence: Silence, kernel: OtherProcess | None, now: float, least: f
 
     Args:
         kernel: None = it says nothing of this process.
-        least: seconds of silence that count at least; they are `MOST` for a process that runs.
+        least: seconds of silence that count at least; they are `MOST` for a process that runs. With `MOST`, for times
+            when nothing moves, a suspended process counts only after as much silence, too.
     """
     quiet, state = silence.too_long(now, least), "" if kernel is None else kernel.look()
+    if state == _SUSPENDED and not quiet and least >= MOST:
+        return ""
     if state or not quiet or (kernel is not None and silence.seconds <= MOST and kernel.runs()):
         return state
     return f"has sent no heartbeat for {silence.seconds:.2f} s"

@@ -158,6 +158,8 @@ def _of_arm(plan: dict[str, Any], motion: PlannedMotion, robot_description: str)
     """Check the path of the tip against the trajectories, with a description of the arm."""
     what = "the path of the tip matches the plan's trajectories"
     trajectories = [step["trajectory"] for step in plan["steps"] if step["trajectory"] is not None]
+    if not trajectories:  # the hand opens where it is
+        return RecordCheck(what, not motion.tip_path, f"0 waypoints, of {len(motion.tip_path)} points")
     if not motion.tip_link:
         return RecordCheck(what, False, "the motion names no link of the arm as its tip")
     try:

@@ -144,7 +144,7 @@ def test_the_command_tells_the_stages_and_takes_back_what_waits_but_keeps_it_whi
     before = len(still.proposals)
     picking = program("pick", SENTENCE)
     still.until(lambda: len(still.proposals) > before, "it is proposed")
-    stages = ("… looking for the object", "… planning how to take the chick", "… waiting for approval")
+    stages = ("… looking for the object", "… planning a motion for the chick", "… waiting for approval")
     still.says(picking, *stages, "; this gate has no page; approve with the service /approve")
     if interrupted:
         picking.interrupt()
@@ -350,6 +350,8 @@ def test_all_of_it_is_on_record_and_what_was_shown_is_put_together_again_from_it
     assert begun
     for proposal in begun:
         files, checks = check_proposal(cell.audit, proposal, str(description_file()))
-        assert all(check.holds for check in checks), checks
+        assert not [check for check in checks if not check.holds]
         assert set(files) == {"camera", "above", "side", "scene", "motion", "plan"}
-        assert all(phase["clearance"] is not None for phase in proposal.content["preview"]["phases"])
+        phases = proposal.content["preview"]["phases"]
+        still = all(phase["estimated"] for phase in phases)  # only the hand opens
+        assert still or all(phase["clearance"] is not None for phase in phases)

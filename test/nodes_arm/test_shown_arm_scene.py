@@ -252,11 +252,13 @@ def test_fingers_that_the_planners_model_does_not_have_are_named() -> None:
 def test_a_scene_that_stayed_as_it_was_is_in_step() -> None:
     desk = Desk()
     desk.add("camera", 1.0)
-    desk.client.check(never)  # nothing was planned
-    desk.client.show(scene(CUP), never)
-    desk.client.check(never)
+    first = desk.client.show(scene(CUP), never)
+    desk.client.check(scene(CUP), False, first, never)
     desk.remove("camera")  # which makes the way wider
-    desk.client.check(never)
+    desk.client.check(scene(CUP), False, first, never)
+    desk.client.show(scene(), never)  # of a later step
+    desk.client.check(scene(CUP), False, first, never)  # which is shown the first step's again
+    assert own("cup") <= set(desk.moveit.world)
 
 
 @pytest.mark.parametrize(
@@ -274,10 +276,10 @@ def test_a_scene_that_stayed_as_it_was_is_in_step() -> None:
 def test_a_scene_that_has_changed_since_is_told(change: Callable[[Desk], Any], words: str) -> None:
     desk = Desk()
     desk.add("camera", 1.0)
-    desk.client.show(scene(CUP), never)
+    planned_in = desk.client.show(scene(CUP), never)
     change(desk)
     with pytest.raises(errors.SceneChangedError, match=words) as caught:
-        desk.client.check(never)
+        desk.client.check(scene(CUP), False, planned_in, never)
     assert caught.value.status_name == "SCENE_CHANGED"
     assert "Send the instruction again" in str(caught.value)
 

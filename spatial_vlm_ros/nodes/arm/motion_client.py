@@ -362,9 +362,8 @@ class MotionClient:
             raise ExecutionFailedError(step.phase, f"it was told to stop, and the arm {stand.value}", _LOOK)
         said = f"execution was stopped in phase {step.phase!r}; the arm stands still"
         if why:
-            raise ExecutionFailedError(
-                step.phase, f"{why}; the arm stands still", "check the logs, then send the instruction again"
-            )
+            repair = _SLIPPED if why == self._slipped() else "check the logs, then send the instruction again"
+            raise ExecutionFailedError(step.phase, f"{why}; the arm stands still", repair)
         raise CancelledError(said)
 
     def _failed(self, step: PlanStep, code: Any, before: str = "") -> None:
