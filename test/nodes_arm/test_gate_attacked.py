@@ -89,7 +89,7 @@ def test_the_gate_refuses_bad_parameters(node: Any, parameters: dict[str, str], 
 def test_no_plan_is_proposed_whose_motion_nothing_would_stop(domain: int, tmp_path: Path) -> None:
     context, controllers = Context(), {"motion.controller_actions": "/arm_controller/follow_joint_trajectory"}
     rclpy.init(context=context, domain_id=domain)
-    goal: Any = SimpleNamespace(id="1", plan=None)
+    goal: Any = SimpleNamespace(id="1", parts=())
     for given, error, words in (
         ({}, InputError, "nothing would stop the arm if it died"),
         (controllers, RejectedError, "no heartbeat comes from what resolves"),

@@ -254,7 +254,7 @@ def test_the_arm_is_drawn_as_the_topic_robot_description_has_it(still: Cell, sou
 def test_a_target_that_moved_after_the_plan_is_not_acted_on(still: Cell) -> None:
     picking, proposal = still.proposed()
     try:
-        still.disturb(move={"id": "bonnet", "to": [0.433, 0.03, 0.0]})  # 13 mm off
+        still.disturb(move={"id": "bonnet", "to": [0.45, 0.03, 0.0]})  # 3 cm off
         assert still.approve(proposal) == "OK"
         assert (still.end(picking).name, picking.result.moved) == ("SCENE_CHANGED", False)
     finally:
