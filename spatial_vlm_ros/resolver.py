@@ -395,7 +395,7 @@ class ObservedFrame:
             if turn.told:
                 answer, begun = acknowledged(turn, self.frame.stamp_ns)
                 return Answered(answer, detections, None, begun)
-            turn = of_held(turn, self.held)
+            turn = turn if self.held is None else of_held(turn, self.held)
             phrases = phrases_of(turn.queries)
             watch.lap("parse")
             grounding = self._ground(phrases)

@@ -21,10 +21,8 @@ _SIGMA = 0.002  # metres: it may have shifted in the hand
 _DOWN = Destination("on", (NounPhrase("surface"),))
 
 
-def of_held(turn: DialogueTurn, held: BoxInHand | None) -> DialogueTurn:
+def of_held(turn: DialogueTurn, held: BoxInHand) -> DialogueTurn:
     """The turn with "it", or the name of the held object alone, as the held object; "let go" puts it down."""
-    if held is None:
-        return turn
 
     def meant(query: SpatialQuery) -> SpatialQuery:
         said = query.target
