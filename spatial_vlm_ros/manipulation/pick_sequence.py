@@ -269,6 +269,8 @@ class PickSequence:
         resolution = seen.resolution
         if resolution.status is Status.ANSWERED:
             return f"{resolution.message} {QUESTION}." if resolution.answer is not None else resolution.message
+        if held is None and resolution.query is not None and resolution.query.act == "release":
+            check_fits("release", self.words.instruction, None, speaks=False, falls=False)
         if resolution.status is not Status.OK:
             return resolution.message
         acts = ("take",) if resolution.query is None else check_carried_out(resolution.query, self._acts)
