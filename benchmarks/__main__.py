@@ -78,6 +78,7 @@ ALONE = {
     "arm_planning": Part(("--n", "1"), (*_ARM, "mujoco")),
     "dialogues": Part(("--tables", "1", "--constructed", "1"), slow=True, package=_RESEARCH),
     "questions_of_space": Part(("--scenes", "1", "--every", "60"), ("mujoco",), slow=True, package=_RESEARCH),
+    "hand_eye": Part(("--boards", "1", "--worlds", "1"), (*_ARM, "mujoco"), slow=True),
     "obstacles": Part(("--frames", "1", *_ONCE), slow=True),
     "onnx_detectors": Part(
         ("--small", "--rounds", "1", "--frames", "1"), ("torch", "transformers", "onnxruntime", "onnxscript"), slow=True

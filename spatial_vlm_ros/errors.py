@@ -150,6 +150,13 @@ class JointLimitError(InputError):
         super().__init__("start", got, expected, "check the units, or move the arm back within its limits by hand")
 
 
+class CalibrationError(InputError):
+    """Poses of arm and board do not give a hand-eye calibration."""
+
+    def __init__(self, got: str, expected: str, repair: str) -> None:
+        super().__init__("hand-eye calibration", got, expected, repair)
+
+
 class UnknownNameError(InputError):
     """A name of a given kind does not exist; the message lists the valid names."""
 

@@ -39,7 +39,7 @@ class Group(click.Group):
     """Command group that translates uncaught errors to exit codes: a status means refused, anything else failed.
 
     Args:
-        verbs: names of the commands; `cli/VERB.py` has a function of the same name, loaded when it is called.
+        verbs: names of the commands; `cli/VERB.py` has a function of the same name (with _ for -), loaded when called.
         plug_ins: entry-point group of its plug-in commands.
     """
 
@@ -55,8 +55,8 @@ class Group(click.Group):
         """Load a command by name."""
         if cmd_name not in self._verbs:
             return super().get_command(ctx, cmd_name) or _plug_in(self._plug_ins, cmd_name)
-        module = importlib.import_module(f"spatial_vlm_ros.cli.{cmd_name}")
-        command: click.Command = getattr(module, cmd_name)
+        name = cmd_name.replace("-", "_")
+        command: click.Command = getattr(importlib.import_module(f"spatial_vlm_ros.cli.{name}"), name)
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hand-eye calibration by a board, and its check without one.
+
+Boards: a ChArUco board of 7x5 squares of 3 cm at 15 random poses, 0.35 to 0.55 m from a camera of 640x480 pixels, tilted
+by 10 to 35 degrees; half with the camera on the hand. Its corners have errors of 0.3 pixels per axis, the arm's poses
+of 0.1 mm and 0.1 mrad per axis. Error of the camera's pose.
+
+Check: random tables with the simulated Panda and the noise of a stereo camera; three poses of the arm with the gripper
+in view of a camera that stands, or four of a camera on the hand, turned by up to 35 degrees. The pose of the camera is
+told right, and with an error of 2 degrees about, or 1 cm along, each axis of the camera, in both directions. An error
+is found if a finding says that the camera is elsewhere; a right pose with such a finding is a false alarm.
+
+    python -m benchmarks.hand_eye
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.harness import Claim, arguments, finish, share, spreads
+from spatial_vlm_ros.doctor.findings import has_errors
+from spatial_vlm_ros.doctor.hand_eye import ArmLook, hand_eye_findings
+from spatial_vlm_ros.geometry.camera import project
+from spatial_vlm_ros.geometry.charuco import CharucoTarget
+from spatial_vlm_ros.geometry.hand_eye import PoseSample, between, calibrate
+from spatial_vlm_ros.geometry.rotation import rigid_matrix
+from spatial_vlm_ros.manipulation.planning.robot_model import read_surfaces
+from spatial_vlm_ros.parameters import DepthConfig
+from spatial_vlm_ros.sim.arm.cell import ArmCell
+from spatial_vlm_ros.sim.arm.machines import PANDA
+from spatial_vlm_ros.sim.arm.view import ArmView
+from spatial_vlm_ros.sim.arm.worlds import random_layout, wrist_camera
+from spatial_vlm_ros.sim.sensor import VGA
+from spatial_vlm_ros.types import Transform
+
+Array = npt.NDArray[np.float64]
+TARGET = CharucoTarget(7, 5, 0.03, 0.022)
+PIXELS, ARM = 0.3, 1e-4
+ABOVE, SPREAD = np.array([0, -0.4, 0, -2.2, 0, 1.9, 0.785]), np.array([0.5, 0.3, 0.2, 0.3, 0.2, 0.3, 0.7])
+AXES = ("about right", "about down", "about forward", "along right", "along down", "along forward")
+
+
+def turned(*vector: float) -> Array:
+    """(3, 3) rotation by a rotation vector, radians."""
+    return np.asarray(cv2.Rodrigues(np.array(vector))[0], np.float64)
+
+
+def board_view(rng: np.random.Generator) -> Array:
+    """(4, 4) pose of a board that is wholly in view."""
+    middle = TARGET.points.mean(axis=0)
+    while True:
+        tilt, around, roll = math.radians(rng.uniform(10, 35)), rng.uniform(0, 2 * math.pi), rng.uniform(-0.8, 0.8)
+        turn = turned(0, 0, around) @ turned(tilt, 0, 0) @ turned(0, 0, roll - around)
+        at = np.array([*rng.uniform(-0.05, 0.05, 2), rng.uniform(0.35, 0.55)])
+        view = rigid_matrix(turn, at - turn @ middle)
+        pixels = project(VGA, TARGET.points @ turn.T + view[:3, 3])
+        if pixels.min() > 5 and (pixels.max(axis=0) < [VGA.width - 5, VGA.height - 5]).all():
+            return view
+
+
+def board_error(seed: int, poses: int = 15) -> tuple[float, float]:
+    """Error of one calibration, metres and degrees."""
+    rng, in_hand = np.random.default_rng((49, seed)), seed % 2 == 0
+    camera = rigid_matrix(turned(*rng.normal(0, 1, 3)), rng.uniform(-0.3, 0.3, 3))
+    board = rigid_matrix(turned(*rng.normal(0, 1, 3)), rng.uniform(-0.5, 0.5, 3))
+    samples = []
+    for _ in range(poses):
+        view = board_view(rng)
+        pixels = project(VGA, TARGET.points @ view[:3, :3].T + view[:3, 3])
+        seen = TARGET.pose(TARGET.points, pixels + rng.normal(0, PIXELS, pixels.shape), VGA)
+        arm = board @ np.linalg.inv(camera @ view)
+        arm = (arm if in_hand else np.linalg.inv(arm)) @ rigid_matrix(
+            turned(*rng.normal(0, ARM, 3)), rng.normal(0, ARM, 3)
+        )
+        samples.append(PoseSample(arm, seen))
+    return between(calibrate(samples, in_hand).pose, camera)
+
+
+def looks(seed: int, on_hand: bool) -> list[ArmLook]:
+    """Looks of a still arm over a random table, with the true pose of the camera."""
+    rng, cell = np.random.default_rng((50, seed)), ArmCell(random_layout(seed))
+    view, found = ArmView(cell, VGA, seed=seed), []
+    joints = [cell.model.joint(name).qposadr[0] for name in PANDA.arm_joints]
+    while len(found) < (4 if on_hand else 3):
+        cell.data.qpos[joints] = ABOVE + rng.uniform(-1, 1, 7) * SPREAD
+        cell.mj.mj_kinematics(cell.model, cell.data)
+        hand, finger = cell.pose(PANDA.hand_link), cell.pose(PANDA.fingers[0]).translation
+        camera = hand @ wrist_camera() if on_hand else cell.layout.base_T_camera
+        u, v = project(VGA, camera.inverse().apply(np.array([finger])))[0]
+        over = 0.3 < camera.translation[2] < 0.7 and 0.3 < camera.translation[0] < 0.7 and hand.matrix[2, 2] < -0.8
+        if finger[2] > 0.12 and (over if on_hand else 60 < u < 580 and 40 < v < 440):
+            links = {name: cell.pose(name) for name in PANDA.links if name not in ("panda_link8", "panda_hand_tcp")}
+            frame = view.look(cell.data.qpos.copy(), camera, 1)[0]
+            found.append(ArmLook(frame, links))
+    view.close()
+    return found
+
+
+def alarmed(seen: list[ArmLook], surfaces: dict[str, Array], axis: int, by: float) -> bool:
+    """Whether an error of degrees about (axis 0 to 2) or metres along an axis (3 to 5) of the camera is found."""
+    error = np.eye(4)
+    if axis < 3:
+        error[:3, :3] = turned(*(math.radians(by) * np.eye(3)[axis]))
+    else:
+        error[axis - 3, 3] = by
+    told = []
+    for look in seen:
+        true = look.frame.base_T_camera
+        assert true is not None
+        pose = Transform(true.parent, true.child, true.matrix @ error)
+        told.append(replace(look, frame=replace(look.frame, base_T_camera=pose)))
+    return has_errors(hand_eye_findings(told, surfaces, DepthConfig(), table_height=0.0))
+
+
+def main() -> int:
+    """Measure, print and write."""
+    given = arguments(__doc__, boards=400, worlds=150, first=5000)
+    errors = np.array([board_error(given.first + n) for n in range(given.boards)])
+    claims = [
+        Claim("error of a board, 95th percentile", float(np.percentile(errors[:, 0] * 1e3, 95)), 1.0, "mm"),
+        Claim("error of a board, 95th percentile", float(np.percentile(errors[:, 1], 95)), 0.2, "degrees"),
+    ]
+    measured: dict[str, Any] = {
+        "boards": spreads({"mm": (errors[:, 0] * 1e3).tolist(), "degrees": errors[:, 1].tolist()}),
+        "within": share([bool(mm <= 1e-3 and degrees <= 0.2) for mm, degrees in errors]),
+    }
+    surfaces = read_surfaces(PANDA.urdf())
+    for name, on_hand in (("stands", False), ("on_hand", True)):
+        found: dict[str, list[bool]] = {axis: [] for axis in AXES}
+        false: list[bool] = []
+        for n in range(given.worlds):
+            seen = looks(given.first + n, on_hand)
+            false.append(alarmed(seen, surfaces, 0, 0.0))
+            for number, axis in enumerate(AXES):
+                by = 2.0 if number < 3 else 0.01
+                found[axis] += [alarmed(seen, surfaces, number, sign * by) for sign in (-1, 1)]
+            if n % 10 == 9:
+                print(name, n + 1, sum(false), {axis: len(v) - sum(v) for axis, v in found.items()}, flush=True)
+        measured[name] = {"false": share(false), **{axis: share(every) for axis, every in found.items()}}
+        claims += [
+            Claim(f"{name}: false alarms", sum(false) / len(false), 0.02, ""),
+            Claim(f"{name}: errors found", min(sum(v) / len(v) for v in found.values()), 0.95, "", least=True),
+        ]
+    return finish("hand_eye", measured, claims)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
