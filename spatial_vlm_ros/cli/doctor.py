@@ -65,9 +65,8 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
 
     Each finding comes with a repair. The command attaches to a running resolver. If none runs, topics come from
     --camera or from the remappings after --ros-args. With --arm nothing is moved; docs/your_arm.md says when to run
-    it. With --hand-eye, hold the arm still at three to five poses within --seconds 60, the gripper in view; a camera
-    on the hand looks at the table, turned by 20 degrees between poses. With --grounder, its model is loaded and
-    queried in a separate process, within the time limits of --config.
+    it. With --hand-eye, hold the arm still at four poses within --seconds, the gripper or objects in view. With
+    --grounder, its model is loaded and queried in a separate process, within the time limits of --config.
     Exit code: 3 if a finding is an error.
 
     \b
@@ -87,8 +86,8 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
         raise click.UsageError(f"no such option: {ros_args[0]}; put ROS arguments after --ros-args")
     if sum(map(bool, (folder, bag, grounder, arm))) > 1:
         raise click.UsageError("give only one of --frame, --bag, --grounder and --arm")
-    if hand_eye and (folder or grounder or arm):
-        raise click.UsageError("--hand-eye checks a live camera or a --bag")
+    if hand_eye and (folder or grounder or arm or not base_frame):
+        raise click.UsageError("--hand-eye checks a live camera or a --bag, and needs --base-frame: that of the arm")
     if (robot or table_frame) and not arm:
         raise click.UsageError("--robot and --table-frame need --arm")
     if grounder_options and not grounder:
@@ -101,15 +100,13 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
 
         findings, source = examine_folder(folder, settings.resolver, table_height), folder.name
     elif hand_eye:
-        if not settings.streams.base_frame:
-            raise click.UsageError("--hand-eye needs --base-frame: the frame of the arm's base")
-        if bag is None:
-            settings, remappings = of_camera(settings, camera)
-            arguments = [*(list(ros_args) or ["--ros-args"]), *remappings] if remappings else list(ros_args)
-        else:
-            arguments = []
-        findings = _hand_eye(settings, bag, table_height, seconds, namespace, arguments)
-        source = "live" if bag is None else bag.name
+        from spatial_vlm_ros.cli.hand_eye import fill
+        from spatial_vlm_ros.doctor.hand_eye import LookSampler
+
+        settings, arguments = of_camera(settings, camera, ros_args)
+        sampler = LookSampler(settings)
+        fill(sampler, bag, settings, seconds, namespace, arguments)
+        findings, source = list(sampler.findings(table_height)), "live" if bag is None else bag.name
     elif bag is not None:
         from spatial_vlm_ros.doctor.bags import examine
 
@@ -122,8 +119,7 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
         timeouts = settings.node.grounder_start_timeout, settings.node.grounder_timeout
         findings, source = examine_grounder(grounder, parse_options(grounder_options), *timeouts), grounder
     else:
-        settings, remappings = of_camera(settings, camera)
-        arguments = [*(list(ros_args) or ["--ros-args"]), *remappings] if remappings else list(ros_args)
+        settings, arguments = of_camera(settings, camera, ros_args)
         if arm:
             from spatial_vlm_ros.launcher import plan, wiring
 
@@ -146,40 +142,6 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
     sys.exit(REFUSED if has_errors(findings) else ANSWERED)
 
 
-def _hand_eye(settings: Settings, bag: Path | None, table_height: float | None, seconds: float, namespace: str,
-              arguments: list[str]) -> list[Finding]:  # fmt: skip
-    """Check the hand-eye calibration live or in a bag, with the robot's surfaces if its URDF is known."""
-    from spatial_vlm_ros.doctor.findings import warn
-    from spatial_vlm_ros.doctor.hand_eye import MOST_LOOKS, LookSampler, examine_bag_looks, sampled_findings
-    from spatial_vlm_ros.errors import SpatialVlmError
-    from spatial_vlm_ros.manipulation.planning.robot_model import read_surfaces
-    from spatial_vlm_ros.parameters import DESCRIPTION_TOPIC
-    from spatial_vlm_ros.streams.frame_assembler import DEPTH, DEPTH_INFO, RGB, RGB_INFO
-
-    listening = None if bag is not None else of_nodes("perception.hand_eye")
-    urdf: str = settings.streams.robot_description
-    if urdf in ("", DESCRIPTION_TOPIC):
-        urdf = "" if listening is None else listening.description(namespace, arguments)
-    surfaces, unread = {}, []
-    try:
-        surfaces = read_surfaces(urdf) if urdf else {}
-    except SpatialVlmError as error:
-        unread = [warn("hand-eye: arm", str(error), "the arm is not compared")]
-    if bag is not None:
-        return [*unread, *examine_bag_looks(bag, settings, surfaces, table_height)]
-    sampler = LookSampler(settings, surfaces)
-
-    def add(role: str, message: object, now_ns: int) -> None:
-        if sampler.add(role, message, now_ns):
-            say(f"pose {len(sampler.looks)} taken; move the arm to another one", err=True)
-
-    wanted = (RGB, DEPTH, RGB_INFO) if settings.streams.depth_registered else (RGB, DEPTH, RGB_INFO, DEPTH_INFO)
-    say(f"listening for {seconds:g} s; hold the arm still, {MOST_LOOKS} times …", err=True)
-    if listening is not None:
-        listening.hear(settings, wanted, add, lambda: len(sampler.looks) >= MOST_LOOKS, seconds, namespace, arguments)
-    return [*unread, *sampled_findings(sampler, surfaces, settings, table_height)]
-
-
 def _print(findings: list[Finding]) -> None:
     from rich.table import Table
 
@@ -195,8 +157,8 @@ def _print(findings: list[Finding]) -> None:
     new_console().print(table)
 
 
-def of_camera(settings: Settings, name: str) -> tuple[Settings, list[str]]:
-    """The settings of a camera preset, by its name or its file, and the remappings to its topics."""
+def of_camera(settings: Settings, name: str, ros_args: tuple[str, ...]) -> tuple[Settings, list[str]]:
+    """The settings of a camera preset, by its name or its file, and ROS arguments with remappings to its topics."""
     from spatial_vlm_ros.launcher import plan, wiring
 
     chosen = {"camera_file": name} if wiring.is_file(name) else {"camera": name}
@@ -209,4 +171,4 @@ def of_camera(settings: Settings, name: str) -> tuple[Settings, list[str]]:
         settings = dataclasses.replace(settings, **{room: dataclasses.replace(config, **known)})
     if camera.parameters.get("use_sim_time"):
         remappings += ["-p", "use_sim_time:=true"]
-    return settings, remappings
+    return settings, [*(ros_args or ("--ros-args",)), *remappings] if remappings else list(ros_args)

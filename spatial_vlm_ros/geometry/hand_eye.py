@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a camera is mounted, from poses of the arm and of a board that the camera saw at each (hand-eye calibration).
+"""Where a camera is mounted, from poses of the arm and of a ChArUco board that it saw at each (hand-eye calibration).
 
 The equation is A X C = B at each pose. With the camera on the hand, A is the effector in the base, X the camera in the
 effector, C the board in the camera and B the board in the base. With a camera that stands, A is the base in the
@@ -8,34 +8,96 @@ effector, X the camera in the base, and B the board in the effector.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import CalibrationError
+from spatial_vlm_ros.errors import CalibrationError, InputError, UnknownNameError
+from spatial_vlm_ros.geometry.camera import normalise, project
 from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix, rigid_matrix
+from spatial_vlm_ros.types import PinholeCamera, Rgb
 
 Array = npt.NDArray[np.float64]
 
-FEWEST, ENOUGH = 3, 15
-"""Poses without which there is no solution (OpenCV's documentation of calibrateHandEye), and that are advised."""
+FEWEST, ENOUGH = 4, 15
+"""Poses without which nothing can be left out (OpenCV's calibrateHandEye solves from three), and that are advised."""
+_FEWEST_CORNERS, _MOST_OFF = 8, 1.5  # pixels rms between the corners and those of the fitted pose
 _LEAST_TURN = 5.0  # degrees: spread of the rotations about the second axis, below which they count as parallel
-_SAME = (0.01, 3.0)  # metres, degrees: poses that are nearer to each other tell nothing new
 _MOST_LEFT_OUT = (0.005, 1.0)  # metres, degrees: errors at poses left out; above, the poses contradict each other
 _MOST_UNSURE = (0.01, 1.0)  # metres, degrees: standard deviation of a result that is of use
 _SQUARE = 0.15 * np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]])  # metres: points of a usual board
 _AHEAD = 0.2  # weight of their errors along the view, of which an image tells five times less than across
 _ROUNDS, _NUDGE = 8, 1e-6
-_TILTS, _ROLLS = (15.0, 30.0), (-45.0, 0.0, 45.0)  # degrees of proposed views
+_VIEWS = {
+    (25.0, 0.0, 0.0): "its top edge", (-25.0, 0.0, 0.0): "its bottom edge", (0.0, 25.0, 0.0): "its right edge",
+    (0.0, -25.0, 0.0): "its left edge", (18.0, 18.0, 60.0): "after a turn by 60 degrees, its top right corner",
+    (-18.0, -18.0, -60.0): "after a turn by -60 degrees, its bottom left corner",
+}  # fmt: skip
+"""Rotations of the board about the camera's right, down and forward, degrees → what of it comes nearer."""
 
 
-@dataclass(frozen=True, eq=False)
-class PoseSample:
+class CharucoTarget:
+    """A printed board.
+
+    Args:
+        words: squares in x and y, edges of square and marker in metres as measured, dictionary in cv2.aruco.
+
+    Attributes:
+        points: (N, 3) corners in the board's frame, metres: x along the columns, z into the print.
+    """
+
+    EXAMPLE = "7x5 0.03 0.022 DICT_5X5_100"
+
+    def __init__(self, words: str) -> None:
+        aruco = cv2.aruco
+        if not hasattr(aruco, "CharucoDetector"):
+            raise InputError("OpenCV", cv2.__version__, "4.7 or newer", "pip install -U opencv-python-headless")
+        try:
+            size, square, marker, dictionary = words.split()
+            columns, rows = map(int, size.split("x"))
+            fits = 0 < float(marker) < float(square) < 1 and min(columns, rows) >= 3
+        except ValueError:
+            fits = False
+        if not fits:
+            raise InputError("ChArUco board", repr(words), f"for example {self.EXAMPLE!r}", "measure the printed board")
+        names = [name for name in dir(aruco) if name.startswith("DICT_")]
+        if dictionary not in names:
+            raise UnknownNameError("ArUco dictionary", dictionary, names)
+        markers, self._size = aruco.getPredefinedDictionary(getattr(aruco, dictionary)), (columns, rows)
+        self._board = aruco.CharucoBoard(self._size, float(square), float(marker), markers)
+        self.points: Array = np.asarray(self._board.getChessboardCorners(), np.float64)
+
+    def image(self, pixels_per_square: int) -> Rgb:
+        """The board as it is printed."""
+        size = [count * pixels_per_square for count in self._size]
+        return np.repeat(self._board.generateImage(size)[..., None], 3, axis=2)
+
+    @staticmethod
+    def pose(points: Array, pixels: Array, camera: PinholeCamera) -> Array:
+        """(4, 4) pose of a plane in the optical frame, from its points (N, 3) with z = 0 and their pixels (N, 2)."""
+        rays = normalise(camera, pixels)
+        _, turn, shift = cv2.solvePnP(points, rays, np.eye(3), None, flags=cv2.SOLVEPNP_IPPE)
+        turn, shift = cv2.solvePnPRefineLM(points, rays, np.eye(3), None, turn, shift)
+        return rigid_matrix(cv2.Rodrigues(turn)[0], shift[:, 0])
+
+    def find(self, rgb: Rgb, camera: PinholeCamera) -> tuple[Array, Array] | None:
+        """Pose (4, 4) of the board in the optical frame and pixels (N, 2) of its corners; None if too few are seen."""
+        grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+        corners, ids, _, _ = cv2.aruco.CharucoDetector(self._board).detectBoard(grey)
+        if ids is None or len(ids) < max(_FEWEST_CORNERS, *self._size):  # so many are not on one line
+            return None
+        corners, points = np.asarray(corners, np.float64).reshape(-1, 2), self.points[np.ravel(ids)]
+        pose = self.pose(points, corners, camera)
+        off = project(camera, points @ pose[:3, :3].T + pose[:3, 3]) - corners
+        return (pose, corners) if np.sqrt((off**2).sum(axis=1).mean()) <= _MOST_OFF else None
+
+
+class PoseSample(NamedTuple):
     """What one pose of the arm tells: (4, 4) matrices, metres."""
 
     base_T_effector: Array
@@ -50,38 +112,13 @@ class HandEyeResult:
         pose: (4, 4) pose of the camera's optical frame in the effector (camera on the hand), or in the base.
         board: (4, 4) pose of the board in the base (camera on the hand), or in the effector.
         left_out: (N, 2) metres and degrees between the board as seen at each pose, and as all others predict it.
-        sigma: standard deviation of `pose`, metres and degrees, by the jackknife.
-        turns: (3,) degrees: spread of the arm's rotations about the axes of the effector, or of the base.
+        sigma: (2,) standard deviation of `pose`, metres and degrees, by the jackknife.
     """
 
-    in_hand: bool
     pose: Array
     board: Array
     left_out: Array
-    sigma: tuple[float, float]
-    turns: Array
-
-
-@dataclass(frozen=True)
-class ProposedView:
-    """A view of the board that adds most: degrees from its front to the camera's right and down, roll, metres."""
-
-    right: float
-    down: float
-    roll: float
-    distance: float
-    effector: tuple[float, ...] | None
-    """x, y, z of the effector in the base, metres, and its quaternion x, y, z, w; None = not known yet."""
-
-    def __str__(self) -> str:
-        across = f"{abs(self.right):.0f} degrees {'right' if self.right > 0 else 'left'}"
-        along = f"{abs(self.down):.0f} {'below' if self.down > 0 else 'above'}"
-        words = (
-            f"see the board from {across} and {along}, turned by {self.roll:.0f} degrees, {self.distance:.2f} m away"
-        )
-        if self.effector is None:
-            return words
-        return f"{words} (effector at {' '.join(f'{number:.3f}' for number in self.effector)})"
+    sigma: Array
 
 
 def between(a: Array, b: Array) -> tuple[float, float]:
@@ -94,99 +131,59 @@ def calibrate(samples: Sequence[PoseSample], in_hand: bool) -> HandEyeResult:
     """Calibrate a camera on the hand, or one that stands.
 
     Raises:
-        CalibrationError: the poses are too few or too alike, turn about one axis only, or contradict each other.
+        CalibrationError: the poses are too few, turn about one axis only, or contradict each other.
     """
-    effectors, views = _matrices(samples, in_hand)
-    distinct = [n for n, one in enumerate(effectors) if not any(_alike(one, earlier) for earlier in effectors[:n])]
-    if len(distinct) < FEWEST:
-        got = f"{len(samples)} poses, {len(distinct)} of them different"
-        raise CalibrationError(got, f"{FEWEST} different poses, better {ENOUGH}", "move the arm between two samples")
-    turns = _turns(effectors)
-    _, second, first = np.sqrt(np.maximum(np.linalg.eigvalsh(turns), 0.0))
+    more = f"take {ENOUGH} poses, and turn the view of the board by 20 to 40 degrees about several axes"
+    if len(samples) < FEWEST:
+        raise CalibrationError(f"{len(samples)} poses", f"{FEWEST} or more", more)
+    arm, views = (np.array(matrices) for matrices in zip(*samples, strict=True))
+    effectors = arm if in_hand else np.linalg.inv(arm)
+    i, j = np.triu_indices(len(samples), 1)
+    turns = np.degrees(_rotation_vectors(np.linalg.inv(effectors[i]) @ effectors[j]))
+    _, second, first = np.linalg.svd(turns / math.sqrt(len(turns)), compute_uv=False)[::-1]
     if second < _LEAST_TURN:
-        about = (
-            f"{first:.0f} degrees about one axis, {second:.1f} about any other"
-            if first >= _LEAST_TURN
-            else f"{first:.1f}"
-        )
-        repair = "tilt the camera or the board by 20 to 40 degrees to the left, to the right, up and down, too"
-        raise CalibrationError(f"the poses turn by {about}", "turns about axes that are not parallel", repair)
+        got = f"the poses turn by {first:.1f} degrees about one axis, by {second:.1f} about any other"
+        raise CalibrationError(got, f"{_LEAST_TURN:.0f} or more about two axes", more)
     pose, board = _solved(effectors, views)
     others = [np.delete(np.arange(len(samples)), n) for n in range(len(samples))]
-    partial = [_solved(effectors[some], views[some]) for some in others] if len(samples) > FEWEST else []
-    left_out = np.array(
-        [
-            between(np.linalg.inv(effectors[n] @ own) @ fixed, views[n])
-            for n, (own, fixed) in enumerate(partial or [(pose, board)] * len(samples))
-        ]
-    )
-    rms, worst = np.sqrt((left_out**2).mean(axis=0)), int((left_out / _MOST_LEFT_OUT).max(axis=1).argmax())
-    spread = np.array([between(pose, own) for own, _ in partial] or [left_out.max(axis=0)])
+    partial = [_solved(effectors[some], views[some]) for some in others]
+    predicted = [np.linalg.inv(at @ own) @ fixed for at, (own, fixed) in zip(effectors, partial, strict=True)]
+    left_out = np.array([between(*pair) for pair in zip(predicted, views, strict=True)])
+    spread = np.array([between(pose, own) for own, _ in partial])
     sigma = np.sqrt((spread**2).sum(axis=0) * (len(samples) - 1) / len(samples))
+    rms, worst = np.sqrt((left_out**2).mean(axis=0)), int((left_out / _MOST_LEFT_OUT).max(axis=1).argmax()) + 1
     if (rms > _MOST_LEFT_OUT).any():
-        got = f"poses left out are missed by {rms[0] * 1000:.1f} mm and {rms[1]:.2f} degrees, most by pose {worst + 1}"
-        repair = (
-            "check the size of the board's squares, in-hand or to-hand, the frames of base and effector, and that arm "
-            f"and board stood still; if it is only pose {worst + 1}, leave it out"
-        )
+        got = f"poses left out are missed by {rms[0] * 1000:.1f} mm and {rms[1]:.2f} degrees, most by pose {worst}"
+        check = "check the size of the squares, --eye, --base and --effector, and that arm and board stood still"
+        repair = f"{check}; if it is only pose {worst}, leave it out"
         raise CalibrationError(got, "poses that agree within 5 mm and 1 degree", repair)
     if (sigma > _MOST_UNSURE).any():
         got = f"the result is unsure by {sigma[0] * 1000:.1f} mm and {sigma[1]:.2f} degrees"
-        raise CalibrationError(got, "at most 10 mm and 1 degree", f"take {ENOUGH} poses, turned by up to 40 degrees")
-    return HandEyeResult(in_hand, pose, board, left_out, (float(sigma[0]), float(sigma[1])), np.sqrt(np.diag(turns)))
+        raise CalibrationError(got, "at most 10 mm and 1 degree", more)
+    return HandEyeResult(pose, board, left_out, sigma)
 
 
-def proposed_views(samples: Sequence[PoseSample], in_hand: bool, result: HandEyeResult | None) -> list[ProposedView]:
-    """Three views of the board, each with a rotation as far as possible from all samples and from the others."""
-    views = [sample.camera_T_board for sample in samples]
-    middle = _SQUARE.mean(axis=0)
-    away = float(np.median([(view[:3, :3] @ middle + view[:3, 3])[2] for view in views]))
-    facing = np.diag([1.0, *([1.0, 1.0] if np.median([view[2, 2] for view in views]) > 0 else [-1.0, -1.0])])
-    candidates: list[tuple[Array, float, float, float]] = []
-    for tilt, around, roll in itertools.product(_TILTS, np.radians(np.arange(0.0, 360.0, 45.0)), _ROLLS):
-        right, down = tilt * math.cos(around), tilt * math.sin(around)
-        # seen from the right, the board's right edge is nearer: it turns about the camera's y
-        tilted, rolled = (cv2.Rodrigues(np.radians(v))[0] for v in ([-down, right, 0.0], [0.0, 0.0, roll]))
-        turn = tilted @ rolled @ facing
-        candidates.append((rigid_matrix(turn, np.array([0.0, 0.0, away]) - turn @ middle), right, down, roll))
-    chosen: list[ProposedView] = []
-    for _ in range(3):
-        pose, right, down, roll = max(candidates, key=lambda one: min(between(one[0], view)[1] for view in views))
-        views.append(pose)
-        effector: tuple[float, ...] | None = None
-        if result is not None:
-            arm = result.board @ np.linalg.inv(result.pose @ pose)
-            arm = arm if in_hand else np.linalg.inv(arm)
-            effector = (*arm[:3, 3].tolist(), *quaternion_xyzw_from_matrix(arm[:3, :3]))
-        chosen.append(ProposedView(right, down, roll, away, effector))
-    return chosen
-
-
-def _alike(a: Array, b: Array) -> bool:
-    metres, degrees = between(a, b)
-    return metres < _SAME[0] and degrees < _SAME[1]
-
-
-def _matrices(samples: Sequence[PoseSample], in_hand: bool) -> tuple[Array, Array]:
-    """A and C of each sample, (N, 4, 4)."""
-    arm = np.array([sample.base_T_effector for sample in samples]).reshape(-1, 4, 4)
-    views = np.array([sample.camera_T_board for sample in samples]).reshape(-1, 4, 4)
-    return (arm if in_hand else np.linalg.inv(arm)), views
-
-
-def _pairs(count: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    return np.triu_indices(count, 1)
+def next_view(samples: Sequence[PoseSample], in_hand: bool, result: HandEyeResult | None) -> str:
+    """The rotation that the samples miss most, in words; with a result, also the pose of the effector that shows it."""
+    views = np.array([sample.camera_T_board for sample in samples])
+    middle, (u, _, vt) = _SQUARE.mean(axis=0), np.linalg.svd(views[:, :3, :3].mean(axis=0))
+    usual = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
+    ahead = np.array([0.0, 0.0, np.median((views[:, :3, :3] @ middle + views[:, :3, 3])[:, 2])])
+    turns = [cv2.Rodrigues(np.radians(by))[0] @ usual for by in _VIEWS]
+    proposed = [rigid_matrix(turn, ahead - turn @ middle) for turn in turns]
+    apart = [min(between(one, view)[1] for view in views) for one in proposed]
+    best = int(np.argmax(apart))
+    words = f"turn the view by 25 degrees: {[*_VIEWS.values()][best]} nearer, {ahead[2]:.2f} m away"
+    if result is None:
+        return words
+    arm = result.board @ np.linalg.inv(result.pose @ proposed[best])
+    arm = arm if in_hand else np.linalg.inv(arm)
+    numbers = " ".join(f"{number:.3f}" for number in (*arm[:3, 3], *quaternion_xyzw_from_matrix(arm[:3, :3])))
+    return f"{words} (effector in the base: x y z and quaternion {numbers})"
 
 
 def _rotation_vectors(motions: Array) -> Array:
     return np.array([cv2.Rodrigues(motion[:3, :3])[0][:, 0] for motion in motions])
-
-
-def _turns(effectors: Array) -> Array:
-    """Second moments (3, 3) of the rotations between all pairs of poses, degrees²."""
-    i, j = _pairs(len(effectors))
-    vectors = np.degrees(_rotation_vectors(np.linalg.inv(effectors[i]) @ effectors[j]))
-    return vectors.T @ vectors / len(vectors)
 
 
 def _solved(effectors: Array, views: Array) -> tuple[Array, Array]:
@@ -196,15 +193,14 @@ def _solved(effectors: Array, views: Array) -> tuple[Array, Array]:
     OpenCV 5.0 has no calibrateHandEye), and refines it by Gauss-Newton steps. Closed forms trust tilt and distance of a
     board as much as its place in the image, which is measured 5 to 10 times as well.
     """
-    i, j = _pairs(len(effectors))
+    i, j = np.triu_indices(len(effectors), 1)
     moved, seen = np.linalg.inv(effectors[i]) @ effectors[j], views[i] @ np.linalg.inv(views[j])
     u, _, vt = np.linalg.svd(_rotation_vectors(moved).T @ _rotation_vectors(seen))
     turn = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
     system = (moved[:, :3, :3] - np.eye(3)).reshape(-1, 3)
     shift = np.linalg.lstsq(system, (seen[:, :3, 3] @ turn.T - moved[:, :3, 3]).reshape(-1), rcond=None)[0]
     pose = rigid_matrix(turn, shift)
-    board = effectors[0] @ pose @ views[0]
-    back = np.linalg.inv(effectors)
+    board, back = effectors[0] @ pose @ views[0], np.linalg.inv(effectors)
     measured = views[:, :3, :3] @ _SQUARE.T + views[:, :3, 3:]
 
     def errors(pose: Array, board: Array) -> Array:
@@ -213,12 +209,15 @@ def _solved(effectors: Array, views: Array) -> tuple[Array, Array]:
         return (away * np.array([[1.0], [1.0], [_AHEAD]])).reshape(-1)
 
     def changed(by: Array) -> tuple[Array, Array]:
-        turns = (cv2.Rodrigues(by[k : k + 3])[0] for k in (0, 6))
-        first, second = (rigid_matrix(turn, by[k : k + 3]) for turn, k in zip(turns, (3, 9), strict=True))
-        return pose @ first, board @ second
+        return pose @ twist(by[:6]), board @ twist(by[6:])
 
     for _ in range(_ROUNDS):
         now = errors(pose, board)
         jacobian = np.stack([(errors(*changed(_NUDGE * unit)) - now) / _NUDGE for unit in np.eye(12)], axis=1)
         pose, board = changed(np.asarray(-np.linalg.lstsq(jacobian, now, rcond=None)[0], np.float64))
     return pose, board
+
+
+def twist(by: Array) -> Array:
+    """(4, 4) matrix of a shift, metres, and a rotation vector, radians."""
+    return rigid_matrix(cv2.Rodrigues(by[3:])[0], by[:3])

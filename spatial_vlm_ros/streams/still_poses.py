@@ -1,141 +1,144 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Picks images of an arm that stands still at a new pose, and boards in them, live or in a bag, without ROS."""
+"""Takes frames of an arm that stands still at a new pose, live or from a bag, without ROS."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from spatial_vlm_ros.errors import SpatialVlmError, TransformUnavailableError, without_repair
-from spatial_vlm_ros.geometry.charuco import BoardView, CharucoTarget
-from spatial_vlm_ros.geometry.hand_eye import PoseSample, between
+from spatial_vlm_ros.errors import CalibrationError, SpatialVlmError, TransformUnavailableError, without_repair
+from spatial_vlm_ros.geometry.hand_eye import CharucoTarget, HandEyeResult, PoseSample, between, calibrate, next_view
 from spatial_vlm_ros.parameters import StreamConfig
-from spatial_vlm_ros.streams.decoding import colour_of, frame_id_of
-from spatial_vlm_ros.streams.frame_assembler import (
-    RGB,
-    RGB_INFO,
-    SECOND,
-    STATIC_TRANSFORMS,
-    TRANSFORMS,
-    stamp_of,
-)
-from spatial_vlm_ros.streams.transforms import TransformBuffer
-from spatial_vlm_ros.types import Transform
+from spatial_vlm_ros.streams.frame_assembler import SECOND, FrameAssembler, PendingFrame
+from spatial_vlm_ros.types import RgbdFrame, Transform
 
-_STOOD = (SECOND // 2, SECOND // 4)  # ns before an image in which nothing has moved
+DESCRIPTION = "robot_description"
+"""Role of the topic with the robot's URDF."""
+_STOOD = (0, SECOND // 4, SECOND // 2)  # ns before an image, between which nothing has moved
 _STILL = (0.001, 0.1)  # metres, degrees that a frame may move meanwhile: joint states are noisy
 _NEW = (0.02, 4.0)  # metres, degrees from every earlier pose
 
 
-class StillPoses:
-    """Poses of moving frames in a base, each at a new place and when all of them stood still.
+class StillSampler:
+    """Uses one frame each time the arm stands still at a new pose.
 
     Args:
-        frames: the frames that tell whether the arm stands.
-    """
-
-    def __init__(self, transforms: TransformBuffer, base: str, frames: Sequence[str]) -> None:
-        self._transforms, self._base, self._frames = transforms, base, tuple(frames)
-        self._kept: list[Mapping[str, Transform]] = []
-
-    def at(self, stamp_ns: int) -> dict[str, Transform] | None:
-        """Frame → its pose in the base at a time; None if something moved before, or the pose is known."""
-        poses = {name: self._transforms.lookup(self._base, name, stamp_ns) for name in self._frames}
-        for earlier in _STOOD:
-            try:
-                before = {name: self._transforms.lookup(self._base, name, stamp_ns - earlier) for name in self._frames}
-            except TransformUnavailableError:
-                return None
-            if _apart(poses, before, _STILL):
-                return None
-        return poses if all(_apart(poses, kept, _NEW) for kept in self._kept) else None
-
-    def keep(self, poses: Mapping[str, Transform]) -> None:
-        """Remember the poses of a used image."""
-        self._kept.append(poses)
-
-
-def _apart(poses: Mapping[str, Transform], others: Mapping[str, Transform], limits: tuple[float, float]) -> bool:
-    return any(
-        away > most
-        for name, pose in poses.items()
-        for away, most in zip(between(pose.matrix, others[name].matrix), limits, strict=True)
-    )
-
-
-class BoardSampler:
-    """Takes a sample each time the arm stands still at a new pose and the board is seen.
+        config: with a base_frame, the camera's frame tells whether the arm stands, too.
+        frames: frames of the arm that tell it.
+        most: poses that are used.
 
     Attributes:
-        why_not: reason → number of images that gave no sample.
+        why_not: reason → number of frames that were not used.
+    """
+
+    def __init__(self, config: StreamConfig, base: str, frames: Sequence[str], most: int) -> None:
+        self.assembler = FrameAssembler(replace(config, robot_description="", imu=False), with_detections=False)
+        self.why_not: Counter[str] = Counter()
+        self.frames, self.most, self.kept = tuple(frames), most, list[dict[str, Transform]]()
+        self._base, self._awaited = base, ""
+        self._pending: PendingFrame | None = None
+
+    @property
+    def progress(self) -> str:
+        """What was used, and what to do next."""
+        return f"pose {len(self.kept)} of {self.most} is taken; move the arm"
+
+    def done(self) -> bool:
+        """Whether enough poses are used."""
+        return len(self.kept) >= self.most
+
+    def use(self, frame: RgbdFrame, poses: dict[str, Transform]) -> str:
+        """Use a frame and the poses of the arm's frames in the base; returns why it cannot be used, or ""."""
+        raise NotImplementedError
+
+    def add(self, role: str, message: Any, now_ns: int) -> bool:
+        """Add a message of a role of streams.frame_assembler; returns whether a frame was used."""
+        self.assembler.add(role, message, now_ns)
+        try:
+            newer = self.assembler.take(0, now_ns)
+            if newer is not None and self._pending is not None:
+                self.why_not[self._awaited] += 1
+            self._pending = newer or self._pending
+            if self._pending is None or self.done():
+                return False
+            stood = [self._poses(self._pending, before) for before in _STOOD]
+            reason = "the arm moved"
+            if not any(_apart(stood[0], earlier, _STILL) for earlier in stood[1:]):
+                reason = "the arm stood at a pose that is taken"
+                if all(_apart(stood[0], kept, _NEW) for kept in self.kept):
+                    reason = self.use(self._pending.decode()[0], stood[0])
+        except TransformUnavailableError as error:
+            reason = self._awaited = without_repair(error)
+            if error.may_come and self._pending is not None:
+                return False
+        except SpatialVlmError as error:
+            reason = without_repair(error)
+        self._pending = None
+        if reason:
+            self.why_not[reason] += 1
+            return False
+        self.kept.append(stood[0])
+        return True
+
+    def _poses(self, pending: PendingFrame, before_ns: int) -> dict[str, Transform]:
+        camera = () if pending.base_T_camera is None else (self.assembler.camera_frame,)
+        at, lookup = pending.stamp_ns - before_ns, self.assembler.transforms.lookup
+        return {name: lookup(self._base, name, at) for name in (*self.frames, *camera)}
+
+
+def _apart(poses: dict[str, Transform], others: dict[str, Transform], limits: tuple[float, float]) -> bool:
+    pairs = ((pose.matrix, others[name].matrix) for name, pose in poses.items())
+    return any(away > most for pair in pairs for away, most in zip(between(*pair), limits, strict=True))
+
+
+class BoardSampler(StillSampler):
+    """Takes a sample at each new pose at which the board is seen.
+
+    Attributes:
         covered: (6, 8) bool: parts of the image in which corners were seen.
     """
 
-    def __init__(self, target: CharucoTarget, config: StreamConfig, base: str, effector: str) -> None:
-        self.transforms = TransformBuffer(int(config.transform_cache * SECOND))
+    def __init__(self, target: CharucoTarget, config: StreamConfig, base: str, effector: str, in_hand: bool,
+                 most: int) -> None:  # fmt: skip
+        super().__init__(replace(config, base_frame=""), base, (effector,), most)
         self.samples: list[PoseSample] = []
-        self.why_not: Counter[str] = Counter()
         self.covered = np.zeros((6, 8), np.bool_)
-        self.camera_frame = ""
-        self._target, self._config, self._effector = target, config, effector
-        self._still = StillPoses(self.transforms, base, (effector,))
-        self._info: Any = None
-        self._image: Any = None
+        self._target, self._effector, self._in_hand = target, effector, in_hand
 
-    def add(self, role: str, message: Any, now_ns: int) -> bool:
-        """Add a message of a role of streams.frame_assembler; returns whether it gave a sample."""
-        if role in (TRANSFORMS, STATIC_TRANSFORMS):
-            self.transforms.add_message(message, role == STATIC_TRANSFORMS, now_ns)
-        elif role == RGB_INFO:
-            self._info = message
-        elif role == RGB:
-            if self._image is not None:
-                self.why_not["TF has no pose of the arm at the image's time"] += 1
-            self._image = message
-        return self._image is not None and self._info is not None and self._take(self._image)
+    @property
+    def progress(self) -> str:
+        """Coverage of the image, how sure the result is, and the view to take next."""
+        try:
+            result: HandEyeResult | None = calibrate(self.samples, self._in_hand)
+        except CalibrationError as error:
+            result, state = None, f"not enough yet: {error.got}"
+        if result is not None:
+            state = f"unsure by {result.sigma[0] * 1e3:.1f} mm, {result.sigma[1]:.2f} degrees"
+        view = next_view(self.samples, self._in_hand, result)
+        return f"{super().progress}; corners in {self.covered.mean():.0%} of the image; {state}\n  for example, {view}"
 
-    def _take(self, image: Any) -> bool:
-        try:
-            poses = self._still.at(stamp_of(image))
-        except TransformUnavailableError as error:
-            if not error.may_come:
-                self._image = None
-                self.why_not[without_repair(error)[:120]] += 1
-            return False
-        self._image = None
-        if poses is None:
-            self.why_not["the arm moved, or stood at a pose that is taken"] += 1
-            return False
-        try:
-            rgb, camera = colour_of(image, self._info, self._config)
-            self.camera_frame, seen = frame_id_of(image), self._target.find(rgb, camera)
-        except SpatialVlmError as error:
-            self.why_not[without_repair(error)[:120]] += 1
-            return False
+    def use(self, frame: RgbdFrame, poses: dict[str, Transform]) -> str:
+        """Take a sample if the board is seen."""
+        seen = self._target.find(frame.rgb, frame.camera)
         if seen is None:
-            self.why_not["the board was not seen"] += 1
-            return False
-        self._still.keep(poses)
-        self._cover(seen, camera.width, camera.height)
-        self.samples.append(PoseSample(poses[self._effector].matrix, seen.camera_T_board))
-        return True
+            return "the board was not seen"
+        size, count = (frame.camera.height, frame.camera.width), self.covered.shape
+        cells = (seen[1][:, ::-1] / size * count).astype(np.intp)
+        self.covered[tuple(cells.clip(0, np.array(count) - 1).T)] = True
+        self.samples.append(PoseSample(poses[self._effector].matrix, seen[0]))
+        return ""
 
-    def _cover(self, seen: BoardView, width: int, height: int) -> None:
-        rows, columns = self.covered.shape
-        cells = (seen.corners[:, ::-1] * [rows / height, columns / width]).astype(np.intp)
-        inside = ((cells >= 0) & (cells < self.covered.shape)).all(axis=1)
-        self.covered[tuple(cells[inside].T)] = True
-
-    def camera_root(self, base: str) -> Transform:
+    def camera_root(self) -> Transform:
         """Pose of the optical frame in the first frame of the camera's driver: the last one that carries no arm."""
-        parents, carriers, frame = self.transforms.frames(), {base}, self._effector
-        while frame in parents and frame not in carriers:
+        parents, carriers, frame = self.assembler.transforms.frames(), set[str](), self._effector
+        while frame and frame not in carriers:
             carriers.add(frame)
-            frame = parents[frame]
-        chain = [self.camera_frame]
-        while (parent := parents.get(chain[-1], base)) not in {*carriers, *chain}:
-            chain.append(parent)
-        return self.transforms.lookup(chain[-1], self.camera_frame)
+            frame = parents.get(frame, "")
+        root = self.assembler.camera_frame
+        for _ in parents:
+            root = parents[root] if parents.get(root, self._effector) not in carriers else root
+        return self.assembler.transforms.lookup(root, self.assembler.camera_frame)

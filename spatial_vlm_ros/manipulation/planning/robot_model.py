@@ -41,6 +41,7 @@ _THIN = 1e-3  # share of its size: a thinner mesh may have no volume
 _PACKAGE = "package://"
 _MOST_LINKS = 2000  # a humanoid with hands has about 100; Pinocchio's reader ends the process on a chain of 40,000
 _LARGEST_MESH = 64 * MIB
+_MOST_TRIANGLES = 3000  # of a mesh that are read to see its surface: each takes a call
 
 
 def load(package: str) -> Any:
@@ -302,39 +303,36 @@ def _unit_ball() -> tuple[Floats, float]:
 
 
 def read_surfaces(path: str | Path, per_link: int = 3000) -> dict[str, Floats]:
-    """Read what a camera sees of each link: name → (N, 6) points of its surface and normals, in the link's frame.
+    """Read what a camera sees of each link that is drawn as a mesh, in the link's frame, metres.
 
     Args:
-        path: as in `read_hulls`; the surfaces are those of its <visual> elements.
-        per_link: number of points; they are evenly spread over triangles, and seen evenly from the middle of a box,
-            cylinder or sphere. The sign of a normal has no meaning.
+        path: as in `read_hulls`; the meshes are those of its <visual> elements.
+        per_link: points of each mesh, evenly spread.
+
+    Returns:
+        Name → (N, 6) points of its surface and unit normals, which may point to either side.
     """
     pin, rng = load("pinocchio"), np.random.default_rng(0)
     root, file = read_urdf(path)
     text = tostring(root, encoding="unicode")
-    model = pin.buildModelFromXML(text)
-    geometry = pin.buildGeomFromUrdfString(model, text, pin.GeometryType.VISUAL, None, package_folders(file or "/"))
+    try:
+        model = pin.buildModelFromXML(text)
+        kind, folders = pin.GeometryType.VISUAL, package_folders(file or "/")
+        parts = pin.buildGeomFromUrdfString(model, text, kind, None, folders).geometryObjects
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise FileError(
+            file or "robot_description", f"Pinocchio cannot read it: {error}", "check its meshes"
+        ) from error
     found: dict[str, list[Floats]] = {}
-    for part in geometry.geometryObjects:
-        shape, link = part.geometry, model.frames[part.parentFrame]
-        if hasattr(shape, "num_tris"):
-            some = rng.permutation(shape.num_tris)[:per_link]
-            faces = [[triangle[n] for n in range(3)] for triangle in map(shape.tri_indices, some.tolist())]
-            corners = np.asarray(shape.vertices())[faces]
-            across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-            area = np.linalg.norm(across, axis=1)
-            chosen = rng.choice(len(area), per_link, p=area / area.sum())
-            shares = rng.dirichlet(np.ones(3), per_link)
-            points, normals = np.einsum("nk,nkd->nd", shares, corners[chosen]), across[chosen] / area[chosen, None]
-        else:
-            hull = Hull(_corners(shape, str(part.name)))
-            rays = spread_over_sphere(per_link)
-            with np.errstate(divide="ignore"):
-                room = (hull.planes[:, 3] - hull.planes[:, :3] @ hull.centre) / (rays @ hull.planes[:, :3].T)
-            face = np.where(room > 0, room, np.inf).argmin(axis=1)
-            points = hull.centre + rays * room[np.arange(per_link), face][:, None]
-            normals = hull.planes[face, :3]
+    for part in (one for one in parts if hasattr(one.geometry, "num_tris")):
+        mesh, link = part.geometry, model.frames[part.parentFrame]
+        some = rng.permutation(mesh.num_tris)[:_MOST_TRIANGLES]
+        faces = [[triangle[n] for n in range(3)] for triangle in map(mesh.tri_indices, some.tolist())]
         link_T_part = (link.placement.inverse() * part.placement).homogeneous
-        turned = link_T_part[:3, :3].T
-        found.setdefault(str(link.name), []).append(np.hstack([points @ turned + link_T_part[:3, 3], normals @ turned]))
-    return {name: np.concatenate(parts) for name, parts in found.items()}
+        corners = (np.asarray(mesh.vertices()) @ link_T_part[:3, :3].T + link_T_part[:3, 3])[faces]
+        across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        area = np.linalg.norm(across, axis=1)
+        chosen, shares = rng.choice(len(area), per_link, p=area / area.sum()), rng.dirichlet(np.ones(3), per_link)
+        points = np.einsum("nk,nkd->nd", shares, corners[chosen])
+        found.setdefault(str(link.name), []).append(np.hstack([points, across[chosen] / area[chosen, None]]))
+    return {name: np.concatenate(points) for name, points in found.items()}

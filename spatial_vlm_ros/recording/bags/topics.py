@@ -65,24 +65,19 @@ _MOST_LISTED = 40
 
 
 def choose_roles(
-    topics: Sequence[Topic],
-    config: StreamConfig,
-    given: Mapping[str, str] | None = None,
-    with_detections: bool = True,
-    with_depth: bool = True,
+    topics: Sequence[Topic], config: StreamConfig, given: Mapping[str, str] | None = None, with_detections: bool = True
 ) -> dict[str, str]:
     """Choose a topic for each role.
 
     Args:
         given: role → topic, as given by the user; a leading "/" may be missing.
         with_detections: whether detections come from the bag; False = from a grounder.
-        with_depth: False = without DEPTH, and of the colour images those with the shortest name.
 
     Returns:
         Role → topic. RGB, DEPTH, RGB_INFO and, if requested, DEPTH_INFO, DETECTIONS and IMU are always present;
         INSTRUCTION, TRANSFORMS and STATIC_TRANSFORMS only if the bag has them.
     """
-    return _TopicChoice(topics, config, given or {}).roles(with_detections, with_depth)
+    return _TopicChoice(topics, config, given or {}).roles(with_detections)
 
 
 class _TopicChoice:
@@ -99,13 +94,11 @@ class _TopicChoice:
                 raise self._refused(role, f"{name} is of type {fit[0].type}" if fit else f"no topic {name}")
             self._given[role] = found
 
-    def roles(self, with_detections: bool, with_depth: bool) -> dict[str, str]:
-        rgb, depth = self._cameras(with_depth)
+    def roles(self, with_detections: bool) -> dict[str, str]:
+        rgb, depth = self._cameras()
         registered = depth if self._config.depth_registered else None
-        roles = {RGB: rgb.name, RGB_INFO: self._info(RGB_INFO, rgb, registered)}
-        if with_depth:
-            roles[DEPTH] = depth.name
-        if with_depth and registered is None:
+        roles = {RGB: rgb.name, DEPTH: depth.name, RGB_INFO: self._info(RGB_INFO, rgb, registered)}
+        if registered is None:
             roles[DEPTH_INFO] = self._info(DEPTH_INFO, depth)
         if with_detections:
             roles[DETECTIONS] = self._detections(rgb)
@@ -129,15 +122,11 @@ class _TopicChoice:
 
     # -------------------------------------------------------------------------------------------- images
 
-    def _cameras(self, with_depth: bool) -> tuple[Topic, Topic]:
+    def _cameras(self) -> tuple[Topic, Topic]:
         images = [t for t in self._topics if t.type in _ROLES[RGB].types and not _any_word(t.name, _NO_IMAGE)]
         depths = [t for t in images if _any_word(t.name, {"depth"})]
         others = [t for t in images if t not in depths]
         rgb = self._by_camera(RGB, [t for t in others if _any_word(t.name, _COLOUR_WORDS)] or others)
-        if not with_depth and len(rgb) == 1:
-            (colour,) = rgb.values()
-            only = min(colour, key=lambda topic: (topic.type != IMAGE, len(topic.name)))
-            return only, only
         # Azure Kinect's /rgb_to_depth is colour, projected to the depth camera.
         depth = self._by_camera(
             DEPTH, [t for t in depths if not any(f"{w}_to_depth" in t.name.lower() for w in _COLOUR_WORDS)]
