@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hand-eye calibration by a board, and its check without one.
 
-Boards: a ChArUco board of 7x5 squares of 3 cm at 15 random poses, 0.35 to 0.55 m from a camera of 640x480 pixels, tilted
-by 10 to 35 degrees; half with the camera on the hand. Its corners have errors of 0.3 pixels per axis, the arm's poses
-of 0.1 mm and 0.1 mrad per axis. Error of the camera's pose.
+Boards: a ChArUco board of 7x5 squares of 3 cm at 15 random poses, 0.35 to 0.55 m from a camera of 640x480 pixels,
+tilted by 10 to 35 degrees; half with the camera on the hand. Its corners have errors of 0.3 pixels per axis, the
+arm's poses of 0.1 mm and 0.1 mrad per axis. Error of the camera's pose.
 
 Check: random tables with the simulated Panda and the noise of a stereo camera; four poses of the arm with the gripper
 in view of a camera that stands, or of a camera on the hand, turned by up to 35 degrees. The pose of the camera is told
@@ -82,7 +82,8 @@ def board_error(seed: int, poses: int = 15) -> tuple[float, float]:
 def looks(seed: int, on_hand: bool) -> list[ArmLook]:
     """Looks of a still arm over a random table, with the true pose of the camera."""
     rng, cell = np.random.default_rng((50, seed)), ArmCell(random_layout(seed))
-    view, found = ArmView(cell, VGA, seed=seed), []
+    view = ArmView(cell, VGA, seed=seed)
+    found: list[ArmLook] = []
     joints = [cell.model.joint(name).qposadr[0] for name in PANDA.arm_joints]
     while len(found) < ENOUGH:
         cell.data.qpos[joints] = ABOVE + rng.uniform(-1, 1, 7) * SPREAD
@@ -122,7 +123,7 @@ def main() -> int:
         "boards": spreads({"mm": (errors[:, 0] * 1e3).tolist(), "degrees": errors[:, 1].tolist()}),
         "within": share([bool(mm <= 1e-3 and degrees <= 0.2) for mm, degrees in errors]),
     }
-    surfaces = read_surfaces(PANDA.urdf())
+    surfaces = {name: part for name, part in read_surfaces(PANDA.urdf()).items() if name in PANDA.links}
     for name, on_hand in (("stands", False), ("on_hand", True)):
         found: dict[str, list[bool]] = {axis: [] for axis in AXES}
         false: list[bool] = []

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,12 +34,13 @@ _BOARD = "7x5 0.03 0.022 DICT_5X5_100"
 @click.option("--board", default=_BOARD, show_default=True,
               help="ChArUco board: squares in x and y, edges of square and marker in metres, dictionary.")  # fmt: skip
 @click.option("--print-board", type=FILE, metavar="PNG", help="Write the board as an image to print, and exit.")
-@click.option("--poses", default=15, show_default=True, type=click.IntRange(4), help="Live: poses to take.")
-@click.option("--seconds", default=900.0, show_default=True, type=click.FloatRange(1.0), help="Live: longest time.")
+@click.option(
+    "--poses", default=15, show_default=True, type=click.IntRange(4), help="Live: poses to take; Ctrl-C ends earlier."
+)
 @click.option("--without", multiple=True, type=click.IntRange(1), metavar="N", help="Leave out pose N of SOURCE.")
 @click.option("--optical", default="", metavar="FRAME", help="Optical frame of the camera, for samples in a .yaml.")
 @click.option("--out", default="camera_mount", show_default=True, type=click.Path(path_type=Path), metavar="NAME",
-              help="Write NAME.launch.py and NAME.urdf.")  # fmt: skip
+              help="Write NAME.launch.xml and NAME.urdf.")  # fmt: skip
 @click.option("--namespace", default="", help="ROS namespace of the camera's topics.")
 @click.option("--camera", default="none", show_default=True, metavar="PRESET", help="One of config/cameras, or a file.")
 @config_option
@@ -46,7 +48,7 @@ _BOARD = "7x5 0.03 0.022 DICT_5X5_100"
 @force_option
 @click.argument("ros_args", nargs=-1, type=click.UNPROCESSED)
 def hand_eye(source: Path | None, eye: str, base: str, effector: str, board: str, print_board: Path | None,
-             poses: int, seconds: float, without: tuple[int, ...], optical: str, out: Path, namespace: str, camera: str,
+             poses: int, without: tuple[int, ...], optical: str, out: Path, namespace: str, camera: str,
              config_file: Path | None, as_json: bool, force: bool, ros_args: tuple[str, ...]) -> None:  # fmt: skip
     """Calibrate where a depth camera is mounted, by a ChArUco board.
 
@@ -73,41 +75,37 @@ def hand_eye(source: Path | None, eye: str, base: str, effector: str, board: str
         check_new(force, print_board=print_board)
         save_image(print_board, CharucoTarget(board).image(200), force=force)
         return
-    files = [out.with_name(out.name + end) for end in (".launch.py", ".urdf")]
+    files = [out.with_name(out.name + end) for end in (".launch.xml", ".urdf")]
     for path in files:
         check_new(force, out=path)
-    told, sampler = None, None
+    told, root, facts = None, None, {}
     if source is not None and source.suffix in (".calib", ".yaml", ".yml"):
         told = read_hand_eye(source)
-    if not isinstance(told, Transform) and eye is None:
-        raise click.UsageError("give --eye in-hand or --eye to-hand")
-    if isinstance(told, list) and not optical:
-        raise click.UsageError("give --optical: the optical frame of the camera of these samples")
     if isinstance(told, Transform):
-        mount, facts = told, {}
+        mount = told
     else:
+        if eye is None or (told is not None and not optical):
+            raise click.UsageError("give --eye in-hand or --eye to-hand, and with samples in a .yaml --optical")
+        in_hand = eye == "in-hand"
         if told is None:
             settings, arguments = of_camera(read_settings(config_file), camera, ros_args)
             most = poses if source is None else sys.maxsize
-            sampler = BoardSampler(CharucoTarget(board), settings.streams, base, effector, eye == "in-hand", most)
-            fill(sampler, source, settings, seconds, namespace, arguments)
-            told, optical = sampler.samples, sampler.assembler.camera_frame
-            if not told:
+            sampler = BoardSampler(CharucoTarget(board), settings.streams, base, effector, in_hand, most)
+            fill(sampler, source, settings, math.inf, namespace, arguments)
+            if not sampler.samples:
                 reasons = "; ".join(f"{words} ({count} images)" for words, count in sampler.why_not.most_common(3))
                 repair = "check --board, --base, --effector and topics, and that the arm stands still for a second"
                 raise CalibrationError(f"no pose was taken: {reasons or 'no image came'}", "15 poses", repair)
+            told, root = sampler.samples, sampler.camera_root()
+            optical = root.child
         numbers = [number for number in range(1, len(told) + 1) if number not in without]
-        result = calibrate([told[number - 1] for number in numbers], eye == "in-hand")
-        mount = Transform(effector if eye == "in-hand" else base, optical, result.pose)
-        if sampler is not None:
-            root = sampler.camera_root()
-            mount = mount if root.parent == optical else mount @ root.inverse()
-        facts = {"poses": numbers, "left_out_mm": (result.left_out[:, 0] * 1e3).tolist(),
-                 "left_out_deg": result.left_out[:, 1].tolist(), "sigma_mm": result.sigma[0] * 1e3,
-                 "sigma_deg": result.sigma[1]}  # fmt: skip
+        result = calibrate([told[number - 1] for number in numbers], in_hand)
+        mount = Transform(effector if in_hand else base, optical, result.pose)
+        mount = mount if root is None or root.parent == optical else mount @ root.inverse()
+        rms = np.sqrt((result.left_out**2).mean(axis=0))
+        facts = {"poses": numbers, "left_out": result.left_out.tolist(), "sigma": result.sigma.tolist()}
         for number, (metres, degrees) in zip(numbers, result.left_out, strict=True):
             say(f"pose {number:2}: {metres * 1e3:5.1f} mm {degrees:5.2f} degrees when it is left out", err=True)
-        rms = np.sqrt((result.left_out**2).mean(axis=0))
         say(f"rms of all: {rms[0] * 1e3:.1f} mm, {rms[1]:.2f} degrees; the result is unsure by "
             f"{result.sigma[0] * 1e3:.1f} mm, {result.sigma[1]:.2f} degrees", err=True)  # fmt: skip
     for path, text in zip(files, mount_texts(mount), strict=True):
@@ -128,12 +126,12 @@ def fill(sampler: StillSampler, bag: Path | None, settings: Settings, seconds: f
 
     def add(role: str, message: object, now_ns: int) -> None:
         if sampler.add(role, message, now_ns):
-            say(sampler.progress, err=True)
+            say(f"pose {len(sampler.kept)} is taken{sampler.state}", err=True)
 
     if bag is None:
-        say(f"listening for {seconds:g} s; hold the arm still, {sampler.most} times; Ctrl-C ends", err=True)
+        say(f"listening; hold the arm still, {sampler.most} times; Ctrl-C ends", err=True)
         with contextlib.suppress(KeyboardInterrupt):
-            of_nodes("perception.hand_eye").hear(settings, add, sampler.done, seconds, namespace, arguments)
+            of_nodes("perception.doctor").hear(settings, add, sampler.done, seconds, namespace, arguments)
         return
     with open_bag(bag) as opened:
         names = choose_roles(opened.contents, settings.streams, with_detections=False)

@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.doctor.findings import Finding, fail, ok, warn
-from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.doctor.findings import Finding, fail, ok
 from spatial_vlm_ros.geometry.camera import normalised_grid, project, rectify
 from spatial_vlm_ros.geometry.hand_eye import twist
 from spatial_vlm_ros.geometry.support import find_support
@@ -43,15 +42,11 @@ _INDEPENDENT = 40.0  # measurements that all points of a kind from one look are 
 _FLOOR = 0.0015  # metres: error of a surface's model that more points do not reduce
 _ROBUST = 0.003  # metres: residuals above it count less (Huber)
 _UNKNOWN = 1e-9  # share of the largest eigenvalue: information below it is rounding
+_AGAIN = "calibrate again (spatial-vlm hand-eye); if that agrees with TF, check the depth, --table-height and the URDF"
 _MORE = (
     "let the arm stand still at more poses: the gripper in view and turned so that its sides are seen; a camera on the "
     "hand turned by 20 degrees about both axes across its view; give --table-height"
 )
-_LACKS = {
-    TABLE: ("no table is in view", "point the camera at the table"),
-    ARM: ("the arm is not in view, or its URDF is not known", "move the gripper into view, and publish the URDF"),
-    TWICE: ("nothing was seen from two poses of the camera", "turn the hand by 20 degrees between two poses"),
-}
 
 
 class ArmLook(NamedTuple):
@@ -62,29 +57,14 @@ class ArmLook(NamedTuple):
     links: Mapping[str, Transform]
 
 
-class HandEyeOffset(NamedTuple):
-    """How the camera really stands in its told frame, which has x right, y down, z forward.
-
-    Args:
-        values: (6,) millimetres along these axes and degrees about them, of the middle of the points that it sees.
-        sigmas: (6,) standard deviations; infinite for what nothing has measured.
-        seen: what was compared → number of points.
-    """
-
-    values: Array
-    sigmas: Array
-    seen: Mapping[str, int]
-
-
 class _Looked:
     """What one look offers for comparison, prepared once."""
 
     def __init__(self, look: ArmLook, surfaces: Surfaces, config: DepthConfig) -> None:
         frame = rectify(look.frame)
         self.camera, self.told = frame.camera, look.base_T_camera.matrix
-        measured = np.isfinite(frame.depth) & (frame.depth > 0)
-        z = np.where(measured, frame.depth, np.float32(0.0))
-        around = np.ones((3, 3), np.uint8)
+        z, around = np.nan_to_num(frame.depth, posinf=0.0), np.ones((3, 3), np.uint8)
+        measured = z > 0
         nearest = cv2.erode(np.where(measured, z, np.float32(np.inf)), around)
         self._flat = measured & (cv2.dilate(z, around) - nearest < _JUMP)
         self._points = np.dstack([normalised_grid(frame.camera) * z[..., None], z])
@@ -99,10 +79,8 @@ class _Looked:
         plane = find_support(frame, (), config, self.told[2, :3])
         on = np.zeros(len(self.seen), np.bool_) if plane is None else np.abs(plane.height(self.seen)) < 4 * _ROBUST
         self.table = self.seen[on]
-        parts = [
-            np.hstack([part[:, :3] @ pose[:3, :3].T + pose[:3, 3], part[:, 3:] @ pose[:3, :3].T])
-            for part, pose in ((part, look.links[name].matrix) for name, part in surfaces.items() if name in look.links)
-        ]
+        placed = ((look.links[name], part) for name, part in surfaces.items())
+        parts = [np.hstack([pose.apply(part[:, :3]), part[:, 3:] @ pose.rotation.T]) for pose, part in placed]
         self.robot = np.concatenate(parts or [np.zeros((0, 6))])  # points and normals in the base frame
 
     def measured(self, base: Array, base_T_camera: Array, gate: float, solid: bool) -> tuple[Indices, Array]:
@@ -126,19 +104,21 @@ class _Looked:
         return index[near], points[near]
 
 
-def measured_offset(
+def _offset(
     looks: Sequence[ArmLook], surfaces: Surfaces, config: DepthConfig, table_height: float | None
-) -> HandEyeOffset:
-    """Estimate the error of `base_T_camera` by the surfaces that all looks, at least one, should agree with.
+) -> tuple[Array, Array, Mapping[str, int]]:
+    """Estimate how the camera really stands in its told frame, by the surfaces that all looks should agree with.
 
     Points are matched with surfaces along the rays of the camera, and their distances from these surfaces are minimised
     (projective point-to-plane registration: Blais and Levine 1995, Chen and Medioni 1992).
 
-    Args:
-        table_height: height of the table in the base frame, metres; None = only that it is level is known.
+    Returns:
+        (6,) offsets of the middle of the seen points, with the units and order of LIMITS; their standard deviations,
+            infinite for what nothing has measured; what was compared → number of points.
     """
     looked = [_Looked(look, surfaces, config) for look in looks]
     middle = np.median(np.concatenate([each.seen for each in looked]), axis=0)
+    about = twist(np.array([*middle, 0.0, 0.0, 0.0]))
     found = np.eye(4)  # told optical frame <- true optical frame
     for gate in _GATES:
         seen, information, gradient = Counter[str](), np.zeros((7, 7)), np.zeros(7)
@@ -152,22 +132,20 @@ def measured_offset(
             weighted = jacobian * (robust * _INDEPENDENT / len(off) / variance)[:, None]
             information += weighted.T @ jacobian
             gradient += weighted.T @ away
-        step = -np.linalg.pinv(information, rcond=_UNKNOWN, hermitian=True) @ gradient
-        about = twist(np.array([*middle, 0.0, 0.0, 0.0]))
-        found = about @ twist(step[:6]) @ np.linalg.inv(about) @ found
-    values, vectors = np.linalg.eigh(information)
-    known = values > _UNKNOWN * max(values[-1], 1e-12)
-    variances = (vectors[:6, known] ** 2 / values[known]).sum(axis=1)
-    variances[(vectors[:6, ~known] ** 2).sum(axis=1) > 1e-3] = np.inf
+        values, vectors = np.linalg.eigh(information)
+        known = values > _UNKNOWN * max(values[-1], 1e-12)
+        spread = vectors[:, known] / np.sqrt(values[known])
+        found = about @ twist(-(spread @ spread.T @ gradient)[:6]) @ np.linalg.inv(about) @ found
+    sigma = np.sqrt((spread[:6] ** 2).sum(axis=1))
+    sigma[(vectors[:6, ~known] ** 2).sum(axis=1) > 1e-3] = np.inf
     shift, turn = found[:3, :3] @ middle + found[:3, 3] - middle, cv2.Rodrigues(found[:3, :3])[0][:, 0]
-    return HandEyeOffset(np.concatenate([shift, turn]) * _UNITS, np.sqrt(variances) * _UNITS, seen)
+    return np.concatenate([shift, turn]) * _UNITS, sigma * _UNITS, seen
 
 
 def _compared(
     looked: list[_Looked], found: Array, middle: Array, gate: float, height: float
 ) -> Iterator[tuple[str, Array, Array]]:
     """Yield kind, change by shift and turn (N, 6), and distance (N,) from a surface of points from one look."""
-    moves = any(not np.allclose(each.told, looked[0].told, atol=1e-3) for each in looked)
 
     def change(each: _Looked, normals: Array, points: Array) -> Array:
         """Change of the heights (N,) of measured points over planes with normals in the base frame, (N, 6)."""
@@ -185,8 +163,8 @@ def _compared(
         normals = each.robot[index, 3:]
         away = ((placed(each, points) - each.robot[index, :3]) * normals).sum(axis=1)
         kinds.append((ARM, change(each, normals, points), away))
-        for other in looked if moves else ():
-            if other is not each:
+        for other in looked:
+            if not np.allclose(each.told, other.told, atol=1e-3):  # else it tells nothing
                 base = placed(each, each.seen)
                 index, points = other.measured(base, other.told @ found, min(gate, _GATES[-1]), solid=False)
                 normals = (each.normals @ (each.told @ found)[:3, :3].T)[index]
@@ -198,35 +176,24 @@ def _compared(
 def hand_eye_findings(
     looks: Sequence[ArmLook], surfaces: Surfaces, config: DepthConfig, table_height: float | None = None
 ) -> Iterator[Finding]:
-    """Check a hand-eye calibration by frames of an arm that stood still, without a board.
+    """Check a hand-eye calibration by frames of a still arm, at least one, without a board.
 
     Args:
         surfaces: of the robot; empty = the arm is not compared.
-        table_height: height of the table in the base frame, metres; None = not known.
+        table_height: height of the table in the base frame, metres; None = only that it is level is known.
     """
-    check = "hand-eye"
-    if not looks:
-        yield fail(check, "no frame of an arm that stands still", "let the arm stand still for a second, in view")
-        return
-    offset = measured_offset(looks, surfaces, config, table_height)
-    for kind, lack in _LACKS.items():
-        if offset.seen[kind]:
-            yield ok(f"{check}: {kind}", f"{offset.seen[kind]} points in {len(looks)} poses")
-        elif kind != TWICE or not offset.seen[ARM]:
-            yield warn(f"{check}: {kind}", *lack)
-    known = offset.sigmas < LIMITS
-    told = ", ".join(name.format(v) for name, v, sure in zip(_NAMES, offset.values, known, strict=True) if sure)
-    if (known & (np.abs(offset.values) > LIMITS)).any():
-        repair = (
-            "calibrate again (spatial-vlm hand-eye); if that agrees with TF, check the depth, --table-height and the "
-            "robot's URDF"
-        )
-        yield fail(check, f"the camera is not where TF has it: {told}", repair)
+    offset, sigma, points = _offset(looks, surfaces, config, table_height)
+    seen = ", ".join(f"{kind}: {count} points" for kind, count in points.items())
+    yield ok("hand-eye: compared", f"{seen or 'nothing'}; in {len(looks)} poses")
+    known = sigma < LIMITS
+    told = ", ".join(name.format(v) for name, v, sure in zip(_NAMES, offset, known, strict=True) if sure)
+    if (known & (np.abs(offset) > LIMITS)).any():
+        yield fail("hand-eye", f"the camera is not where TF has it: {told}", _AGAIN)
     elif known.any():
-        yield ok(check, f"the camera is where TF has it, within 5 mm and 1 degree: {told}")
+        yield ok("hand-eye", f"the camera is where TF has it, within 5 mm and 1 degree: {told}")
     if not known.all():
         unsaid = ", ".join(name.split(" {")[0] for name, sure in zip(_NAMES, known, strict=True) if not sure)
-        yield fail(f"{check}: not measured", f"these poses do not show an error {unsaid}", _MORE)
+        yield fail("hand-eye: not measured", f"these poses do not show an error {unsaid}", _MORE)
 
 
 class LookSampler(StillSampler):
@@ -235,26 +202,21 @@ class LookSampler(StillSampler):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings.streams, settings.streams.base_frame, (), ENOUGH)
         self.looks: list[ArmLook] = []
-        self._depth, self._surfaces, self._unread = settings.resolver.depth, dict[str, Array](), ""
+        self._depth, self._surfaces = settings.resolver.depth, dict[str, Array]()
         if settings.streams.robot_description not in ("", DESCRIPTION_TOPIC):
             self._describe(settings.streams.robot_description)
 
     def _describe(self, urdf: str) -> None:
-        try:
-            self._surfaces = read_surfaces(urdf)
-        except SpatialVlmError as error:
-            self._unread = str(error)
+        self._surfaces = read_surfaces(urdf)
         self.frames = tuple(self._surfaces)
         self.looks.clear()
         self.kept.clear()
 
     def add(self, role: str, message: Any, now_ns: int) -> bool:
         """Add a message of a role of streams.frame_assembler, or the URDF; returns whether it gave a look."""
-        if role != DESCRIPTION:
-            return super().add(role, message, now_ns)
-        if not self._surfaces:
+        if role == DESCRIPTION and not self._surfaces:
             self._describe(message.data)
-        return False
+        return super().add(role, message, now_ns)
 
     def use(self, frame: RgbdFrame, poses: dict[str, Transform]) -> str:
         """Take a look."""
@@ -262,9 +224,9 @@ class LookSampler(StillSampler):
         return ""
 
     def findings(self, table_height: float | None) -> Iterator[Finding]:
-        """Findings from the looks, and why there is none."""
-        if self._unread:
-            yield warn("hand-eye: arm", self._unread, "without it, the arm is not compared")
-        yield from hand_eye_findings(self.looks, self._surfaces, self._depth, table_height)
-        for reason, _ in self.why_not.most_common(0 if self.looks else 1):
-            yield fail("hand-eye", reason, "set --base-frame and check TF: spatial-vlm doctor")
+        """Findings from the looks, or why there is none."""
+        if self.looks:
+            yield from hand_eye_findings(self.looks, self._surfaces, self._depth, table_height)
+            return
+        reason, _ = next(iter(self.why_not.most_common(1)), ("no image came, or TF does not have the arm", 0))
+        yield fail("hand-eye", reason, "let the arm stand still for a second; check --base-frame: spatial-vlm doctor")

@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import CalibrationError, InputError, UnknownNameError
+from spatial_vlm_ros.errors import CalibrationError, InputError
 from spatial_vlm_ros.geometry.camera import normalise, project
-from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix, rigid_matrix
+from spatial_vlm_ros.geometry.rotation import rigid_matrix
 from spatial_vlm_ros.types import PinholeCamera, Rgb
 
 Array = npt.NDArray[np.float64]
@@ -34,11 +33,11 @@ _SQUARE = 0.15 * np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]])  # met
 _AHEAD = 0.2  # weight of their errors along the view, of which an image tells five times less than across
 _ROUNDS, _NUDGE = 8, 1e-6
 _VIEWS = {
-    (25.0, 0.0, 0.0): "its top edge", (-25.0, 0.0, 0.0): "its bottom edge", (0.0, 25.0, 0.0): "its right edge",
-    (0.0, -25.0, 0.0): "its left edge", (18.0, 18.0, 60.0): "after a turn by 60 degrees, its top right corner",
-    (-18.0, -18.0, -60.0): "after a turn by -60 degrees, its bottom left corner",
+    (25.0, 0.0, 0.0): "tilted, its top edge nearer", (-25.0, 0.0, 0.0): "tilted, its bottom edge nearer",
+    (0.0, 25.0, 0.0): "tilted, its right edge nearer", (0.0, -25.0, 0.0): "tilted, its left edge nearer",
+    (0.0, 0.0, 60.0): "turned clockwise in the image", (0.0, 0.0, -60.0): "turned anticlockwise in the image",
 }  # fmt: skip
-"""Rotations of the board about the camera's right, down and forward, degrees → what of it comes nearer."""
+"""Rotations of the board about the camera's right, down and forward, degrees → how it then looks."""
 
 
 class CharucoTarget:
@@ -54,22 +53,15 @@ class CharucoTarget:
     EXAMPLE = "7x5 0.03 0.022 DICT_5X5_100"
 
     def __init__(self, words: str) -> None:
-        aruco = cv2.aruco
-        if not hasattr(aruco, "CharucoDetector"):
-            raise InputError("OpenCV", cv2.__version__, "4.7 or newer", "pip install -U opencv-python-headless")
         try:
             size, square, marker, dictionary = words.split()
             columns, rows = map(int, size.split("x"))
-            fits = 0 < float(marker) < float(square) < 1 and min(columns, rows) >= 3
-        except ValueError:
-            fits = False
-        if not fits:
-            raise InputError("ChArUco board", repr(words), f"for example {self.EXAMPLE!r}", "measure the printed board")
-        names = [name for name in dir(aruco) if name.startswith("DICT_")]
-        if dictionary not in names:
-            raise UnknownNameError("ArUco dictionary", dictionary, names)
-        markers, self._size = aruco.getPredefinedDictionary(getattr(aruco, dictionary)), (columns, rows)
-        self._board = aruco.CharucoBoard(self._size, float(square), float(marker), markers)
+            markers, self._size = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, dictionary)), (columns, rows)
+            self._board = cv2.aruco.CharucoBoard(self._size, float(square), float(marker), markers)
+            self._detector = cv2.aruco.CharucoDetector(self._board)
+        except (ValueError, AttributeError, cv2.error) as error:
+            expected = f"for example {self.EXAMPLE!r}, and OpenCV 4.7 or newer"
+            raise InputError("ChArUco board", repr(words), expected, "measure the printed board") from error
         self.points: Array = np.asarray(self._board.getChessboardCorners(), np.float64)
 
     def image(self, pixels_per_square: int) -> Rgb:
@@ -88,7 +80,7 @@ class CharucoTarget:
     def find(self, rgb: Rgb, camera: PinholeCamera) -> tuple[Array, Array] | None:
         """Pose (4, 4) of the board in the optical frame and pixels (N, 2) of its corners; None if too few are seen."""
         grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-        corners, ids, _, _ = cv2.aruco.CharucoDetector(self._board).detectBoard(grey)
+        corners, ids, _, _ = self._detector.detectBoard(grey)
         if ids is None or len(ids) < max(_FEWEST_CORNERS, *self._size):  # so many are not on one line
             return None
         corners, points = np.asarray(corners, np.float64).reshape(-1, 2), self.points[np.ravel(ids)]
@@ -104,19 +96,16 @@ class PoseSample(NamedTuple):
     camera_T_board: Array
 
 
-@dataclass(frozen=True, eq=False)
-class HandEyeResult:
+class HandEyeResult(NamedTuple):
     """A calibration.
 
     Args:
         pose: (4, 4) pose of the camera's optical frame in the effector (camera on the hand), or in the base.
-        board: (4, 4) pose of the board in the base (camera on the hand), or in the effector.
         left_out: (N, 2) metres and degrees between the board as seen at each pose, and as all others predict it.
         sigma: (2,) standard deviation of `pose`, metres and degrees, by the jackknife.
     """
 
     pose: Array
-    board: Array
     left_out: Array
     sigma: Array
 
@@ -144,7 +133,7 @@ def calibrate(samples: Sequence[PoseSample], in_hand: bool) -> HandEyeResult:
     if second < _LEAST_TURN:
         got = f"the poses turn by {first:.1f} degrees about one axis, by {second:.1f} about any other"
         raise CalibrationError(got, f"{_LEAST_TURN:.0f} or more about two axes", more)
-    pose, board = _solved(effectors, views)
+    pose, _ = _solved(effectors, views)
     others = [np.delete(np.arange(len(samples)), n) for n in range(len(samples))]
     partial = [_solved(effectors[some], views[some]) for some in others]
     predicted = [np.linalg.inv(at @ own) @ fixed for at, (own, fixed) in zip(effectors, partial, strict=True)]
@@ -160,26 +149,16 @@ def calibrate(samples: Sequence[PoseSample], in_hand: bool) -> HandEyeResult:
     if (sigma > _MOST_UNSURE).any():
         got = f"the result is unsure by {sigma[0] * 1000:.1f} mm and {sigma[1]:.2f} degrees"
         raise CalibrationError(got, "at most 10 mm and 1 degree", more)
-    return HandEyeResult(pose, board, left_out, sigma)
+    return HandEyeResult(pose, left_out, sigma)
 
 
-def next_view(samples: Sequence[PoseSample], in_hand: bool, result: HandEyeResult | None) -> str:
-    """The rotation that the samples miss most, in words; with a result, also the pose of the effector that shows it."""
-    views = np.array([sample.camera_T_board for sample in samples])
-    middle, (u, _, vt) = _SQUARE.mean(axis=0), np.linalg.svd(views[:, :3, :3].mean(axis=0))
+def missing_view(samples: Sequence[PoseSample]) -> str:
+    """The rotation of the board in the camera that the samples miss most, in words."""
+    views = np.array([sample.camera_T_board[:3, :3] for sample in samples])
+    u, _, vt = np.linalg.svd(views.mean(axis=0))
     usual = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
-    ahead = np.array([0.0, 0.0, np.median((views[:, :3, :3] @ middle + views[:, :3, 3])[:, 2])])
-    turns = [cv2.Rodrigues(np.radians(by))[0] @ usual for by in _VIEWS]
-    proposed = [rigid_matrix(turn, ahead - turn @ middle) for turn in turns]
-    apart = [min(between(one, view)[1] for view in views) for one in proposed]
-    best = int(np.argmax(apart))
-    words = f"turn the view by 25 degrees: {[*_VIEWS.values()][best]} nearer, {ahead[2]:.2f} m away"
-    if result is None:
-        return words
-    arm = result.board @ np.linalg.inv(result.pose @ proposed[best])
-    arm = arm if in_hand else np.linalg.inv(arm)
-    numbers = " ".join(f"{number:.3f}" for number in (*arm[:3, 3], *quaternion_xyzw_from_matrix(arm[:3, :3])))
-    return f"{words} (effector in the base: x y z and quaternion {numbers})"
+    away = np.linalg.norm(np.array([*_VIEWS])[:, None] - np.degrees(_rotation_vectors(views @ usual.T)), axis=2)
+    return [*_VIEWS.values()][int(away.min(axis=1).argmax())]
 
 
 def _rotation_vectors(motions: Array) -> Array:

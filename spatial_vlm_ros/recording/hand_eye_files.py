@@ -52,19 +52,10 @@ def mount_texts(mount: Transform) -> tuple[str, str]:
         roll, yaw = math.atan2(-r[1, 2], r[1, 1]), 0.0
     values = [f"{value:.9f}" for value in (*mount.translation, roll, pitch, yaw)]
     words = [f"--{name} {value}" for name, value in zip(("x", "y", "z", "roll", "pitch", "yaw"), values, strict=True)]
-    launch = f'''"""Publishes the mount of the camera: {mount.child} in {mount.parent}."""
-
-from launch import LaunchDescription
-from launch_ros.actions import Node
-
-
-def generate_launch_description():
-    pose = "{" ".join(words)}"
-    frames = ["--frame-id", "{mount.parent}", "--child-frame-id", "{mount.child}"]
-    arguments = [*pose.split(), *frames]
-    return LaunchDescription(
-        [Node(package="tf2_ros", executable="static_transform_publisher", arguments=arguments)]
-    )
+    launch = f'''<launch>
+  <node pkg="tf2_ros" exec="static_transform_publisher"
+        args="{" ".join(words)} --frame-id {mount.parent} --child-frame-id {mount.child}"/>
+</launch>
 '''
     urdf = f'''<joint name="{mount.child}_mount" type="fixed">
   <parent link="{mount.parent}"/>

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.errors import CalibrationError, SpatialVlmError, TransformUnavailableError, without_repair
-from spatial_vlm_ros.geometry.hand_eye import CharucoTarget, HandEyeResult, PoseSample, between, calibrate, next_view
+from spatial_vlm_ros.geometry.hand_eye import CharucoTarget, PoseSample, between, calibrate, missing_view
 from spatial_vlm_ros.parameters import StreamConfig
-from spatial_vlm_ros.streams.frame_assembler import SECOND, FrameAssembler, PendingFrame
+from spatial_vlm_ros.streams.frame_assembler import SECOND, STATIC_TRANSFORMS, TRANSFORMS, FrameAssembler, PendingFrame
 from spatial_vlm_ros.types import RgbdFrame, Transform
 
 DESCRIPTION = "robot_description"
@@ -32,8 +32,11 @@ class StillSampler:
         most: poses that are used.
 
     Attributes:
+        state: what the poses tell so far, in words.
         why_not: reason → number of frames that were not used.
     """
+
+    state = ""
 
     def __init__(self, config: StreamConfig, base: str, frames: Sequence[str], most: int) -> None:
         self.assembler = FrameAssembler(replace(config, robot_description="", imu=False), with_detections=False)
@@ -41,11 +44,6 @@ class StillSampler:
         self.frames, self.most, self.kept = tuple(frames), most, list[dict[str, Transform]]()
         self._base, self._awaited = base, ""
         self._pending: PendingFrame | None = None
-
-    @property
-    def progress(self) -> str:
-        """What was used, and what to do next."""
-        return f"pose {len(self.kept)} of {self.most} is taken; move the arm"
 
     def done(self) -> bool:
         """Whether enough poses are used."""
@@ -57,6 +55,8 @@ class StillSampler:
 
     def add(self, role: str, message: Any, now_ns: int) -> bool:
         """Add a message of a role of streams.frame_assembler; returns whether a frame was used."""
+        if role not in {*self.assembler.streams, TRANSFORMS, STATIC_TRANSFORMS}:
+            return False
         self.assembler.add(role, message, now_ns)
         try:
             newer = self.assembler.take(0, now_ns)
@@ -109,18 +109,6 @@ class BoardSampler(StillSampler):
         self.covered = np.zeros((6, 8), np.bool_)
         self._target, self._effector, self._in_hand = target, effector, in_hand
 
-    @property
-    def progress(self) -> str:
-        """Coverage of the image, how sure the result is, and the view to take next."""
-        try:
-            result: HandEyeResult | None = calibrate(self.samples, self._in_hand)
-        except CalibrationError as error:
-            result, state = None, f"not enough yet: {error.got}"
-        if result is not None:
-            state = f"unsure by {result.sigma[0] * 1e3:.1f} mm, {result.sigma[1]:.2f} degrees"
-        view = next_view(self.samples, self._in_hand, result)
-        return f"{super().progress}; corners in {self.covered.mean():.0%} of the image; {state}\n  for example, {view}"
-
     def use(self, frame: RgbdFrame, poses: dict[str, Transform]) -> str:
         """Take a sample if the board is seen."""
         seen = self._target.find(frame.rgb, frame.camera)
@@ -130,15 +118,21 @@ class BoardSampler(StillSampler):
         cells = (seen[1][:, ::-1] / size * count).astype(np.intp)
         self.covered[tuple(cells.clip(0, np.array(count) - 1).T)] = True
         self.samples.append(PoseSample(poses[self._effector].matrix, seen[0]))
+        try:
+            sigma = calibrate(self.samples, self._in_hand).sigma
+            state = f"unsure by {sigma[0] * 1e3:.1f} mm, {sigma[1]:.2f} degrees"
+        except CalibrationError as error:
+            state = f"not enough yet: {error.got}"
+        view = missing_view(self.samples)
+        self.state = f"; corners in {self.covered.mean():.0%} of the image; {state}. Next, see the board {view}"
         return ""
 
     def camera_root(self) -> Transform:
         """Pose of the optical frame in the first frame of the camera's driver: the last one that carries no arm."""
-        parents, carriers, frame = self.assembler.transforms.frames(), set[str](), self._effector
-        while frame and frame not in carriers:
-            carriers.add(frame)
-            frame = parents.get(frame, "")
-        root = self.assembler.camera_frame
-        for _ in parents:
-            root = parents[root] if parents.get(root, self._effector) not in carriers else root
-        return self.assembler.transforms.lookup(root, self.assembler.camera_frame)
+        parents, optical = self.assembler.transforms.frames(), self.assembler.camera_frame
+        chains = [optical], [self._effector]
+        for chain in chains:
+            while parents.get(chain[-1], optical) not in chain:
+                chain.append(parents[chain[-1]])
+        root = [frame for frame in chains[0] if frame not in chains[1]][-1]
+        return self.assembler.transforms.lookup(root, optical)

@@ -154,18 +154,21 @@ def read_urdf(source: str | Path) -> tuple[Element, Path | None]:
     return root, path
 
 
-def model_and_geometry_of(root: Element, path: Path | None, turns: float | None = None) -> tuple[Any, Any]:
+def model_and_geometry_of(
+    root: Element, path: Path | None, turns: float | None = None, kind: str = "collision"
+) -> tuple[Any, Any]:
     """Like `model_and_geometry`, from the result of `read_urdf`.
 
     Args:
         root: root element of the URDF; not modified.
         path: path of its file; None = it was a text.
         turns: range of continuous joints to each side, radians; None = unlimited.
+        kind: "visual" = its visual geometry, with its meshes as they are.
     """
     pin, name = load("pinocchio"), path or "robot_description"
     folders = package_folders(path or "/")
     for link in root.iter("link"):  # Pinocchio's error does not say where it searched for a mesh
-        for mesh in link.findall("collision/geometry/mesh"):
+        for mesh in link.findall(f"{kind}/geometry/mesh"):
             filename, field = mesh.get("filename", ""), f"link {link.get('name')!r}"
             file = mesh_file(filename, path, folders)
             if file is None:
@@ -188,11 +191,12 @@ def model_and_geometry_of(root: Element, path: Path | None, turns: float | None 
         model = pin.buildModelFromXML(text)
         with warnings.catch_warnings():  # about the given mesh folders
             warnings.simplefilter("ignore")
-            geometry = pin.buildGeomFromUrdfString(model, text, pin.GeometryType.COLLISION, None, folders)
+            form = pin.GeometryType.names[kind.upper()]
+            geometry = pin.buildGeomFromUrdfString(model, text, form, None, folders)
     except (ValueError, RuntimeError, TypeError) as error:
         repair = "check it with check_urdf; meshes have to be STL, DAE or OBJ files"
         raise FileError(name, f"Pinocchio cannot read it: {error}", repair) from error
-    for part in geometry.geometryObjects:
+    for part in geometry.geometryObjects if kind == "collision" else ():
         mesh = part.geometry
         if not hasattr(mesh, "buildConvexHull"):
             continue
@@ -312,19 +316,9 @@ def read_surfaces(path: str | Path, per_link: int = 3000) -> dict[str, Floats]:
     Returns:
         Name → (N, 6) points of its surface and unit normals, which may point to either side.
     """
-    pin, rng = load("pinocchio"), np.random.default_rng(0)
-    root, file = read_urdf(path)
-    text = tostring(root, encoding="unicode")
-    try:
-        model = pin.buildModelFromXML(text)
-        kind, folders = pin.GeometryType.VISUAL, package_folders(file or "/")
-        parts = pin.buildGeomFromUrdfString(model, text, kind, None, folders).geometryObjects
-    except (ValueError, RuntimeError, TypeError) as error:
-        raise FileError(
-            file or "robot_description", f"Pinocchio cannot read it: {error}", "check its meshes"
-        ) from error
+    rng, (model, geometry) = np.random.default_rng(0), model_and_geometry_of(*read_urdf(path), kind="visual")
     found: dict[str, list[Floats]] = {}
-    for part in (one for one in parts if hasattr(one.geometry, "num_tris")):
+    for part in (one for one in geometry.geometryObjects if hasattr(one.geometry, "num_tris")):
         mesh, link = part.geometry, model.frames[part.parentFrame]
         some = rng.permutation(mesh.num_tris)[:_MOST_TRIANGLES]
         faces = [[triangle[n] for n in range(3)] for triangle in map(mesh.tri_indices, some.tolist())]

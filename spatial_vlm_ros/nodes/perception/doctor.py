@@ -21,6 +21,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
 from rclpy.qos import QoSCompatibility, qos_check_compatible
+from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.doctor.findings import Finding, fail, ok, warn
@@ -38,6 +39,7 @@ from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
+from spatial_vlm_ros.streams.still_poses import DESCRIPTION
 
 _LISTED = 5  # candidate topics that a finding lists
 _ANSWERS = "/annotated/image"  # published by a resolver, not by a camera
@@ -209,11 +211,7 @@ class _Examined:
                 self._observers[found] = Observer(
                     self._frames[found], self._worker, lambda: resolver, lambda: self.settings.node.resolve_timeout
                 )
-        self._subscriptions: list[Any] = []
-        for role, topic in topics.items():
-            self._hear(role, form_of(role, settings), topic, qos.images())  # matches every publisher
-        self._hear(roles.TRANSFORMS, TFMessage, roles.TRANSFORMS, qos.TRANSFORMS)
-        self._hear(roles.STATIC_TRANSFORMS, TFMessage, roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)
+        self._subscriptions = _subscribed(node, settings, topics, self._take)
         self._timer = node.create_timer(_OBSERVED, self._observe, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _observe(self) -> None:
@@ -232,16 +230,12 @@ class _Examined:
     def _now(self) -> int:
         return int(self._node.get_clock().now().nanoseconds)
 
-    def _hear(self, role: str, form: Any, topic: str, profile: Any) -> None:
-        def take(message: Any) -> None:
-            now_ns = self._now()
-            self._streams.add(role, message, now_ns)
-            for found, observer in self._observers.items():
-                if found or role != roles.DETECTIONS:
-                    self._frames[found].assembler.add(role, message, now_ns)
-                    observer.step()
-
-        self._subscriptions.append(self._node.create_subscription(form, topic, take, profile))
+    def _take(self, role: str, message: Any, now_ns: int) -> None:
+        self._streams.add(role, message, now_ns)
+        for found, observer in self._observers.items():
+            if found or role != roles.DETECTIONS:
+                self._frames[found].assembler.add(role, message, now_ns)
+                observer.step()
 
     def findings(self, seconds: float, table_height: float | None, graph: list[Finding]) -> Iterator[Finding]:
         """Findings from the streams, without those known from the graph, and the result of a trial request."""
@@ -272,6 +266,43 @@ class _Examined:
             return fail("request", "no frame could be observed", "listen for longer: --seconds 10")
         text = f"a request would be served; its frame takes {latest.cpu * 1e3:.0f} ms to decode and lift"
         return ok("request", text)
+
+
+def hear(settings: Settings, add: Callable[[str, Any, int], object], done: Callable[[], bool], seconds: float,
+         namespace: str, arguments: list[str]) -> None:  # fmt: skip
+    """Pass messages of a camera, of TF and the URDF to `add`, as `StillSampler.add` takes them, until `done`.
+
+    Args:
+        seconds: longest time.
+        arguments: "--ros-args …" with remappings of the resolver's topics.
+    """
+    with client_node("spatial_vlm_hand_eye", namespace, arguments) as node:
+        _subscribed(node, settings, topics_of(settings), add)
+        node.create_subscription(String, DESCRIPTION, lambda text: add(DESCRIPTION, text, 0), qos.DESCRIPTION)
+        spinner = Spinner(node)
+        try:
+            spinner.until(done, seconds)
+        finally:
+            spinner.close()
+
+
+def _subscribed(
+    node: Node, settings: Settings, topics: dict[str, str], add: Callable[[str, Any, int], object]
+) -> list[Any]:
+    """Subscriptions to topics by role, and to TF, that pass messages to `add` (role, message, arrival in ns)."""
+    made = []
+
+    def listen(role: str, form: Any, topic: str, profile: Any) -> None:
+        def take(message: Any) -> None:
+            add(role, message, int(node.get_clock().now().nanoseconds))
+
+        made.append(node.create_subscription(form, topic, take, profile))
+
+    for role, topic in topics.items():
+        listen(role, form_of(role, settings), topic, qos.images())  # matches every publisher
+    listen(roles.TRANSFORMS, TFMessage, roles.TRANSFORMS, qos.TRANSFORMS)
+    listen(roles.STATIC_TRANSFORMS, TFMessage, roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)
+    return made
 
 
 def _discovered(node: Node, topics: dict[str, str], settings: Settings) -> bool:
