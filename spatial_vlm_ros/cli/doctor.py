@@ -65,7 +65,7 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
 
     Each finding comes with a repair. The command attaches to a running resolver. If none runs, topics come from
     --camera or from the remappings after --ros-args. With --arm nothing is moved; docs/your_arm.md says when to run
-    it. With --hand-eye, hold the arm still at four poses within --seconds, the gripper or objects in view. With
+    it. With --hand-eye, hold the arm still at three to eight poses within --seconds, gripper or objects in view. With
     --grounder, its model is loaded and queried in a separate process, within the time limits of --config.
     Exit code: 3 if a finding is an error.
 
@@ -104,9 +104,9 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
         from spatial_vlm_ros.doctor.hand_eye import LookSampler
 
         settings, arguments = of_camera(settings, camera, ros_args)
-        sampler = LookSampler(settings)
+        sampler = LookSampler(settings, table_height)
         fill(sampler, bag, settings, seconds, namespace, arguments)
-        findings, source = list(sampler.findings(table_height)), "live" if bag is None else bag.name
+        findings, source = sampler.findings(), "live" if bag is None else bag.name
     elif bag is not None:
         from spatial_vlm_ros.doctor.bags import examine
 

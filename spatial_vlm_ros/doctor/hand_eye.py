@@ -28,11 +28,12 @@ Surfaces = Mapping[str, Array]
 TABLE, ARM, TWICE = "table", "arm", "seen from two poses"
 LIMITS = np.array([5.0, 5.0, 5.0, 1.0, 1.0, 1.0])
 """Millimetres along and degrees about right, down, forward: a calibration that is off by more is wrong."""
-ENOUGH = 4  # poses
+LEAST, MOST = 3, 8  # poses; more than LEAST only while something is not measured
+NOT_MEASURED = "hand-eye: not measured"
 _NAMES = [f"{axis} {{:+.0f}} mm" for axis in ("right", "down", "forward")]
 _NAMES += [f"about {axis} {{:+.1f}} degrees" for axis in ("right", "down", "forward")]
 _UNITS = np.array([1e3] * 3 + [180 / np.pi] * 3)  # of LIMITS, from metres and radians
-_GATES = (0.08, 0.08, 0.06, 0.05, 0.04, 0.03, 0.03, 0.03)  # metres from a surface within which a point is of it
+_GATES = (0.08, 0.08, 0.06, 0.05, 0.04, *[0.03] * 6)  # metres from a surface within which a point is of it
 _NEAREST = 0.05  # metres from the camera
 _CELL, _THICK = 4, 0.01  # pixels: of a surface's points in one, only the nearest and those so near (m) to it are seen
 _JUMP = 0.015  # metres from pixel to pixel: more is an edge; a wider frame of it leaves no pixels that face sideways
@@ -40,12 +41,13 @@ _STEP, _WINDOW = 8, 9  # pixels between used points of table and objects; pixels
 _FEWEST = 60  # points of a kind
 _INDEPENDENT = 40.0  # measurements that all points of a kind from one look are worth: neighbours err together
 _FLOOR = 0.0015  # metres: error of a surface's model that more points do not reduce
-_ROBUST = 0.003  # metres: residuals above it count less (Huber)
+_ROBUST = 0.006  # metres: residuals above it count less (Huber)
+_BEYOND = 1.6  # steps are longer than computed: points that are matched along rays hold back
 _UNKNOWN = 1e-9  # share of the largest eigenvalue: information below it is rounding
 _AGAIN = "calibrate again (spatial-vlm hand-eye); if that agrees with TF, check the depth, --table-height and the URDF"
 _MORE = (
-    "let the arm stand still at more poses: the gripper in view and turned so that its sides are seen; a camera on the "
-    "hand turned by 20 degrees about both axes across its view; give --table-height"
+    "let the arm stand still at more poses: in view of a camera that stands, the gripper turned so that its sides are "
+    "seen; with a camera on the hand, turned by 20 degrees about another axis across its view; give --table-height"
 )
 
 
@@ -77,7 +79,7 @@ class _Looked:
         self.seen, normals = self._points[used], np.cross(across, down)[used]
         self.normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
         plane = find_support(frame, (), config, self.told[2, :3])
-        on = np.zeros(len(self.seen), np.bool_) if plane is None else np.abs(plane.height(self.seen)) < 4 * _ROBUST
+        on = np.zeros(len(self.seen), np.bool_) if plane is None else np.abs(plane.height(self.seen)) < 2 * _ROBUST
         self.table = self.seen[on]
         placed = ((look.links[name], part) for name, part in surfaces.items())
         parts = [np.hstack([pose.apply(part[:, :3]), part[:, 3:] @ pose.rotation.T]) for pose, part in placed]
@@ -135,7 +137,7 @@ def _offset(
         values, vectors = np.linalg.eigh(information)
         known = values > _UNKNOWN * max(values[-1], 1e-12)
         spread = vectors[:, known] / np.sqrt(values[known])
-        found = about @ twist(-(spread @ spread.T @ gradient)[:6]) @ np.linalg.inv(about) @ found
+        found = about @ twist(-_BEYOND * (spread @ spread.T @ gradient)[:6]) @ np.linalg.inv(about) @ found
     sigma = np.sqrt((spread[:6] ** 2).sum(axis=1))
     sigma[(vectors[:6, ~known] ** 2).sum(axis=1) > 1e-3] = np.inf
     shift, turn = found[:3, :3] @ middle + found[:3, 3] - middle, cv2.Rodrigues(found[:3, :3])[0][:, 0]
@@ -193,23 +195,24 @@ def hand_eye_findings(
         yield ok("hand-eye", f"the camera is where TF has it, within 5 mm and 1 degree: {told}")
     if not known.all():
         unsaid = ", ".join(name.split(" {")[0] for name, sure in zip(_NAMES, known, strict=True) if not sure)
-        yield fail("hand-eye: not measured", f"these poses do not show an error {unsaid}", _MORE)
+        yield fail(NOT_MEASURED, f"these poses do not show an error {unsaid}", _MORE)
 
 
 class LookSampler(StillSampler):
     """Takes a look each time the arm stands still at a new pose; the arm's links come from its URDF."""
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings.streams, settings.streams.base_frame, (), ENOUGH)
-        self.looks: list[ArmLook] = []
-        self._depth, self._surfaces = settings.resolver.depth, dict[str, Array]()
+    def __init__(self, settings: Settings, table_height: float | None) -> None:
+        super().__init__(settings.streams, settings.streams.base_frame, (), MOST)
+        self._looks: list[ArmLook] = []
+        self._found: list[Finding] = []
+        self._height, self._depth, self._surfaces = table_height, settings.resolver.depth, dict[str, Array]()
         if settings.streams.robot_description not in ("", DESCRIPTION_TOPIC):
             self._describe(settings.streams.robot_description)
 
     def _describe(self, urdf: str) -> None:
         self._surfaces = read_surfaces(urdf)
         self.frames = tuple(self._surfaces)
-        self.looks.clear()
+        self._looks.clear()
         self.kept.clear()
 
     def add(self, role: str, message: Any, now_ns: int) -> bool:
@@ -218,15 +221,19 @@ class LookSampler(StillSampler):
             self._describe(message.data)
         return super().add(role, message, now_ns)
 
+    def done(self) -> bool:
+        """Whether everything is measured, or enough poses are used."""
+        return len(self.kept) >= LEAST and (super().done() or self._found[-1].check != NOT_MEASURED)
+
     def use(self, frame: RgbdFrame, poses: dict[str, Transform]) -> str:
         """Take a look."""
-        self.looks.append(ArmLook(frame, poses[self.assembler.camera_frame], poses))
+        self._looks.append(ArmLook(frame, poses[self.assembler.camera_frame], poses))
+        self._found = list(hand_eye_findings(self._looks, self._surfaces, self._depth, self._height))
+        self.state = f": {self._found[-1].found}. {self._found[-1].repair}"
         return ""
 
-    def findings(self, table_height: float | None) -> Iterator[Finding]:
+    def findings(self) -> list[Finding]:
         """Findings from the looks, or why there is none."""
-        if self.looks:
-            yield from hand_eye_findings(self.looks, self._surfaces, self._depth, table_height)
-            return
         reason, _ = next(iter(self.why_not.most_common(1)), ("no image came, or TF does not have the arm", 0))
-        yield fail("hand-eye", reason, "let the arm stand still for a second; check --base-frame: spatial-vlm doctor")
+        repair = "let the arm stand still for a second; check --base-frame: spatial-vlm doctor"
+        return self._found or [fail("hand-eye", reason, repair)]
