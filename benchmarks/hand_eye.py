@@ -15,7 +15,9 @@ found if a finding says that the camera is elsewhere; a right pose with such a f
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -79,13 +81,18 @@ def board_error(seed: int, poses: int = 15) -> tuple[float, float]:
     return between(calibrate(samples, in_hand).pose, camera)
 
 
-def looks(seed: int, on_hand: bool) -> list[ArmLook]:
+@functools.cache
+def surfaces() -> dict[str, Array]:
+    """Surfaces of the links whose poses are known."""
+    return {name: part for name, part in read_surfaces(PANDA.urdf()).items() if name in PANDA.links}
+
+
+def looks(seed: int, on_hand: bool) -> Iterator[ArmLook]:
     """Looks of a still arm over a random table, with the true pose of the camera."""
     rng, cell = np.random.default_rng((50, seed)), ArmCell(random_layout(seed))
     view = ArmView(cell, VGA, seed=seed)
-    found: list[ArmLook] = []
     joints = [cell.model.joint(name).qposadr[0] for name in PANDA.arm_joints]
-    while len(found) < MOST:
+    while True:
         cell.data.qpos[joints] = ABOVE + rng.uniform(-1, 1, 7) * SPREAD
         cell.mj.mj_kinematics(cell.model, cell.data)
         hand, finger = cell.pose(PANDA.hand_link), cell.pose(PANDA.fingers[0]).translation
@@ -95,22 +102,21 @@ def looks(seed: int, on_hand: bool) -> list[ArmLook]:
         if finger[2] > 0.12 and (over if on_hand else 60 < u < 580 and 40 < v < 440):
             links = {name: cell.pose(name) for name in PANDA.links if name not in ("panda_link8", "panda_hand_tcp")}
             frame = view.look(cell.data.qpos.copy(), camera, 1)[0]
-            found.append(ArmLook(frame, camera, links))
-    view.close()
-    return found
+            yield ArmLook(frame, camera, links)
 
 
 def alarms(seed: int, on_hand: bool) -> tuple[bool, list[bool]]:
     """Whether the right pose raises an alarm; and each pose with an error, of each axis in both directions."""
-    seen, raised = looks(seed, on_hand), []
-    surfaces = {name: part for name, part in read_surfaces(PANDA.urdf()).items() if name in PANDA.links}
+    more, raised = looks(seed, on_hand), []
+    seen = [next(more) for _ in range(LEAST)]
     errors = [sign * row for row in np.diag([math.radians(2.0)] * 3 + [0.01] * 3) for sign in (-1, 1)]
     for error in (np.zeros(6), *errors):
         off = twist(np.roll(error, 3))
-        told = [ArmLook(frame, Transform(true.parent, true.child, true.matrix @ off), links)
-                for frame, true, links in seen]  # fmt: skip
         for count in range(LEAST, MOST + 1):
-            findings = list(hand_eye_findings(told[:count], surfaces, DepthConfig(), table_height=0.0))
+            seen += [next(more)] if count > len(seen) else []
+            told = [ArmLook(frame, Transform(true.parent, true.child, true.matrix @ off), links)
+                    for frame, true, links in seen[:count]]  # fmt: skip
+            findings = list(hand_eye_findings(told, surfaces(), DepthConfig(), table_height=0.0))
             if findings[-1].check != NOT_MEASURED:
                 break
         raised.append(any(one.is_error and one.check == "hand-eye" for one in findings))
@@ -119,7 +125,7 @@ def alarms(seed: int, on_hand: bool) -> tuple[bool, list[bool]]:
 
 def main() -> int:
     """Measure, print and write."""
-    given = arguments(__doc__, boards=200, worlds=60, first=5000, processes=2)
+    given = arguments(__doc__, boards=100, worlds=24, first=5000, processes=2)
     errors = np.array([board_error(given.first + n) for n in range(given.boards)])
     claims = [
         Claim("error of a board, 95th percentile", float(np.percentile(errors[:, 0] * 1e3, 95)), 1.0, "mm"),

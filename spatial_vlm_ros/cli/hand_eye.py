@@ -93,9 +93,8 @@ def hand_eye(source: Path | None, eye: str, base: str, effector: str, board: str
             sampler = BoardSampler(CharucoTarget(board), settings.streams, base, effector, in_hand, most)
             fill(sampler, source, settings, math.inf, namespace, arguments)
             if not sampler.samples:
-                reasons = "; ".join(f"{words} ({count} images)" for words, count in sampler.why_not.most_common(3))
                 repair = "check --board, --base, --effector and topics, and that the arm stands still for a second"
-                raise CalibrationError(f"no pose was taken: {reasons or 'no image came'}", "15 poses", repair)
+                raise CalibrationError(f"no pose was taken: {sampler.why_none()}", "15 poses", repair)
             told, root = sampler.samples, sampler.camera_root()
             optical = root.child
         numbers = [number for number in range(1, len(told) + 1) if number not in without]

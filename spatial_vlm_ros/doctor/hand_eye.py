@@ -43,6 +43,7 @@ _INDEPENDENT = 40.0  # measurements that all points of a kind from one look are 
 _FLOOR = 0.0015  # metres: error of a surface's model that more points do not reduce
 _ROBUST = 0.006  # metres: residuals above it count less (Huber)
 _BEYOND = 1.6  # steps are longer than computed: points that are matched along rays hold back
+_SURE = 0.7  # share of LIMITS: what is less sure is not measured
 _UNKNOWN = 1e-9  # share of the largest eigenvalue: information below it is rounding
 _AGAIN = "calibrate again (spatial-vlm hand-eye); if that agrees with TF, check the depth, --table-height and the URDF"
 _MORE = (
@@ -187,7 +188,7 @@ def hand_eye_findings(
     offset, sigma, points = _offset(looks, surfaces, config, table_height)
     seen = ", ".join(f"{kind}: {count} points" for kind, count in points.items())
     yield ok("hand-eye: compared", f"{seen or 'nothing'}; in {len(looks)} poses")
-    known = sigma < LIMITS
+    known = sigma < _SURE * LIMITS
     told = ", ".join(name.format(v) for name, v, sure in zip(_NAMES, offset, known, strict=True) if sure)
     if (known & (np.abs(offset) > LIMITS)).any():
         yield fail("hand-eye", f"the camera is not where TF has it: {told}", _AGAIN)
@@ -234,6 +235,5 @@ class LookSampler(StillSampler):
 
     def findings(self) -> list[Finding]:
         """Findings from the looks, or why there is none."""
-        reason, _ = next(iter(self.why_not.most_common(1)), ("no image came, or TF does not have the arm", 0))
         repair = "let the arm stand still for a second; check --base-frame: spatial-vlm doctor"
-        return self._found or [fail("hand-eye", reason, repair)]
+        return self._found or [fail("hand-eye", self.why_none(), repair)]

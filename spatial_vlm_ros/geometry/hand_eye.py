@@ -59,7 +59,7 @@ class CharucoTarget:
             markers, self._size = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, dictionary)), (columns, rows)
             self._board = cv2.aruco.CharucoBoard(self._size, float(square), float(marker), markers)
             self._detector = cv2.aruco.CharucoDetector(self._board)
-        except (ValueError, AttributeError, cv2.error) as error:
+        except (ValueError, AttributeError, SystemError, cv2.error) as error:
             expected = f"for example {self.EXAMPLE!r}, and OpenCV 4.7 or newer"
             raise InputError("ChArUco board", repr(words), expected, "measure the printed board") from error
         self.points: Array = np.asarray(self._board.getChessboardCorners(), np.float64)

@@ -49,6 +49,11 @@ class StillSampler:
         """Whether enough poses are used."""
         return len(self.kept) >= self.most
 
+    def why_none(self) -> str:
+        """Why no frame was used."""
+        reasons = [f"{words} ({count} images)" for words, count in self.why_not.most_common(3)]
+        return "; ".join(reasons) or self._awaited or without_repair(self.assembler.why_none(0))
+
     def use(self, frame: RgbdFrame, poses: dict[str, Transform]) -> str:
         """Use a frame and the poses of the arm's frames in the base; returns why it cannot be used, or ""."""
         raise NotImplementedError
@@ -132,7 +137,7 @@ class BoardSampler(StillSampler):
         parents, optical = self.assembler.transforms.frames(), self.assembler.camera_frame
         chains = [optical], [self._effector]
         for chain in chains:
-            while parents.get(chain[-1], optical) not in chain:
+            while parents.get(chain[-1], chain[-1]) not in chain:
                 chain.append(parents[chain[-1]])
         root = [frame for frame in chains[0] if frame not in chains[1]][-1]
         return self.assembler.transforms.lookup(root, optical)
