@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`spatial-vlm hand-eye` writes the mount that a bag shows, and says what a bag lacks; `doctor --hand-eye` checks it."""
+"""`spatial-vlm hand-eye` writes the mount that a bag shows, and says what a bag lacks; `doctor` checks a mount."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The check of a hand-eye calibration without a board names the axis of an error, and never passes what it cannot see."""
+"""The check of a hand-eye calibration names the axis of an error, and never passes what it cannot see."""
 
 import functools
 
