@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from spatial_vlm_ros.cli.group import ANSWERED, REFUSED, config_option, print_json, read_settings, say
-from spatial_vlm_ros.cli.live import of_nodes
+from spatial_vlm_ros.cli.live import fill, of_camera, of_nodes
 from spatial_vlm_ros.printable import printable
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.doctor.findings import Finding
-    from spatial_vlm_ros.parameters import Settings
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -100,7 +99,6 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
 
         findings, source = examine_folder(folder, settings.resolver, table_height), folder.name
     elif hand_eye:
-        from spatial_vlm_ros.cli.hand_eye import fill
         from spatial_vlm_ros.doctor.hand_eye import LookSampler
 
         settings, arguments = of_camera(settings, camera, ros_args)
@@ -155,20 +153,3 @@ def _print(findings: list[Finding]) -> None:
         level, repair = finding.level.value, f"\n→ {printable(finding.repair)}" if finding.repair else ""
         table.add_row(level, printable(finding.check), printable(finding.found) + repair, style=colours[level])
     new_console().print(table)
-
-
-def of_camera(settings: Settings, name: str, ros_args: tuple[str, ...]) -> tuple[Settings, list[str]]:
-    """The settings of a camera preset, by its name or its file, and ROS arguments with remappings to its topics."""
-    from spatial_vlm_ros.launcher import plan, wiring
-
-    chosen = {"camera_file": name} if wiring.is_file(name) else {"camera": name}
-    said = {"camera": "", "camera_file": "", "camera_namespace": "", "camera_name": "", **chosen}
-    camera = wiring.camera(plan.share_folder(), said)
-    remappings = [word for ours, theirs in camera.remappings for word in ("-r", f"{ours}:={theirs}")]
-    for room in ("streams", "node"):
-        config = getattr(settings, room)
-        known = {name: value for name, value in camera.parameters.items() if hasattr(config, name)}
-        settings = dataclasses.replace(settings, **{room: dataclasses.replace(config, **known)})
-    if camera.parameters.get("use_sim_time"):
-        remappings += ["-p", "use_sim_time:=true"]
-    return settings, [*(ros_args or ("--ros-args",)), *remappings] if remappings else list(ros_args)

@@ -3,25 +3,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 
-from spatial_vlm_ros.cli.doctor import of_camera
 from spatial_vlm_ros.cli.group import FILE, config_option, json_option, print_json, read_settings, save_image, say
-from spatial_vlm_ros.cli.live import of_nodes
+from spatial_vlm_ros.cli.live import fill, of_camera
 from spatial_vlm_ros.cli.outputs import check_new, force_option
 from spatial_vlm_ros.errors import CalibrationError
 from spatial_vlm_ros.types import Transform
-
-if TYPE_CHECKING:
-    from spatial_vlm_ros.parameters import Settings
-    from spatial_vlm_ros.streams.still_poses import StillSampler
 
 _BOARD = "7x5 0.03 0.022 DICT_5X5_100"
 
@@ -114,26 +107,3 @@ def hand_eye(source: Path | None, eye: str, base: str, effector: str, board: str
         return
     x, y, z = mount.translation
     say(f"{mount.child} is at {x:.4f} {y:.4f} {z:.4f} m in {mount.parent}; written to {files[0]} and {files[1]}")
-
-
-def fill(sampler: StillSampler, bag: Path | None, settings: Settings, seconds: float, namespace: str,
-         arguments: list[str]) -> None:  # fmt: skip
-    """Fill a sampler from a bag or the live camera, and print its progress; Ctrl-C ends listening."""
-    from spatial_vlm_ros.recording.bags.reader import open_bag
-    from spatial_vlm_ros.recording.bags.topics import choose_roles
-    from spatial_vlm_ros.streams.still_poses import DESCRIPTION
-
-    def add(role: str, message: object, now_ns: int) -> None:
-        if sampler.add(role, message, now_ns):
-            say(f"pose {len(sampler.kept)} is taken{sampler.state}", err=True)
-
-    if bag is None:
-        say(f"listening; hold the arm still, {sampler.most} times; Ctrl-C ends", err=True)
-        with contextlib.suppress(KeyboardInterrupt):
-            of_nodes("perception.doctor").hear(settings, add, sampler.done, seconds, namespace, arguments)
-        return
-    with open_bag(bag) as opened:
-        names = choose_roles(opened.contents, settings.streams, with_detections=False)
-        role_of = {topic: role for role, topic in names.items()} | {f"/{DESCRIPTION}": DESCRIPTION}
-        for message in opened.messages(list(role_of)):
-            add(role_of[message.topic], message.decode(), message.log_ns)

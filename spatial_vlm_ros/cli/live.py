@@ -3,17 +3,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NoReturn
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from spatial_vlm_ros.cli.group import FAILED, print_json, say
 from spatial_vlm_ros.errors import SpatialVlmError
+
+if TYPE_CHECKING:
+    from spatial_vlm_ros.parameters import Settings
+    from spatial_vlm_ros.streams.still_poses import StillSampler
 
 INTERRUPTED = 130
 
@@ -74,3 +80,43 @@ def print_message(resolution: Any, as_json: bool) -> None:
     from spatial_vlm_ros.output.json_schema import resolution_from_json
 
     terminal.resolution(resolution_from_json(json.loads(resolution.json)))
+
+
+def of_camera(settings: Settings, name: str, ros_args: tuple[str, ...]) -> tuple[Settings, list[str]]:
+    """The settings of a camera preset, by its name or its file, and ROS arguments with remappings to its topics."""
+    from spatial_vlm_ros.launcher import plan, wiring
+
+    chosen = {"camera_file": name} if wiring.is_file(name) else {"camera": name}
+    said = {"camera": "", "camera_file": "", "camera_namespace": "", "camera_name": "", **chosen}
+    camera = wiring.camera(plan.share_folder(), said)
+    remappings = [word for ours, theirs in camera.remappings for word in ("-r", f"{ours}:={theirs}")]
+    for room in ("streams", "node"):
+        config = getattr(settings, room)
+        known = {name: value for name, value in camera.parameters.items() if hasattr(config, name)}
+        settings = dataclasses.replace(settings, **{room: dataclasses.replace(config, **known)})
+    if camera.parameters.get("use_sim_time"):
+        remappings += ["-p", "use_sim_time:=true"]
+    return settings, [*(ros_args or ("--ros-args",)), *remappings] if remappings else list(ros_args)
+
+
+def fill(sampler: StillSampler, bag: Path | None, settings: Settings, seconds: float, namespace: str,
+         arguments: list[str]) -> None:  # fmt: skip
+    """Fill a sampler from a bag or the live camera, and print its progress; Ctrl-C ends listening."""
+    from spatial_vlm_ros.recording.bags.reader import open_bag
+    from spatial_vlm_ros.recording.bags.topics import choose_roles
+    from spatial_vlm_ros.streams.still_poses import DESCRIPTION
+
+    def add(role: str, message: object, now_ns: int) -> None:
+        if sampler.add(role, message, now_ns):
+            say(f"pose {len(sampler.kept)} is taken{sampler.state}", err=True)
+
+    if bag is None:
+        say(f"listening; hold the arm still, {sampler.most} times; Ctrl-C ends", err=True)
+        with suppress(KeyboardInterrupt):
+            of_nodes("perception.doctor").hear(settings, add, sampler.done, seconds, namespace, arguments)
+        return
+    with open_bag(bag) as opened:
+        names = choose_roles(opened.contents, settings.streams, with_detections=False)
+        role_of = {topic: role for role, topic in names.items()} | {f"/{DESCRIPTION}": DESCRIPTION}
+        for message in opened.messages(list(role_of)):
+            add(role_of[message.topic], message.decode(), message.log_ns)

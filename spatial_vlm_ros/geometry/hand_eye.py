@@ -35,7 +35,7 @@ _ROUNDS, _NUDGE = 8, 1e-6
 _VIEWS = {
     (25.0, 0.0, 0.0): "tilted, its top edge nearer", (-25.0, 0.0, 0.0): "tilted, its bottom edge nearer",
     (0.0, 25.0, 0.0): "tilted, its right edge nearer", (0.0, -25.0, 0.0): "tilted, its left edge nearer",
-    (0.0, 0.0, 60.0): "turned clockwise in the image", (0.0, 0.0, -60.0): "turned anticlockwise in the image",
+    (0.0, 0.0, 30.0): "turned clockwise in the image", (0.0, 0.0, -30.0): "turned anticlockwise in the image",
 }  # fmt: skip
 """Rotations of the board about the camera's right, down and forward, degrees → how it then looks."""
 
@@ -124,7 +124,7 @@ def calibrate(samples: Sequence[PoseSample], in_hand: bool) -> HandEyeResult:
     """
     more = f"take {ENOUGH} poses, and turn the view of the board by 20 to 40 degrees about several axes"
     if len(samples) < FEWEST:
-        raise CalibrationError(f"{len(samples)} poses", f"{FEWEST} or more", more)
+        raise CalibrationError(f"poses: {len(samples)}", f"{FEWEST} or more", more)
     arm, views = (np.array(matrices) for matrices in zip(*samples, strict=True))
     effectors = arm if in_hand else np.linalg.inv(arm)
     i, j = np.triu_indices(len(samples), 1)

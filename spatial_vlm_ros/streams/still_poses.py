@@ -127,7 +127,7 @@ class BoardSampler(StillSampler):
             sigma = calibrate(self.samples, self._in_hand).sigma
             state = f"unsure by {sigma[0] * 1e3:.1f} mm, {sigma[1]:.2f} degrees"
         except CalibrationError as error:
-            state = f"not enough yet: {error.got}"
+            state = f"no result yet: {error.got}"
         view = missing_view(self.samples)
         self.state = f"; corners in {self.covered.mean():.0%} of the image; {state}. Next, see the board {view}"
         return ""

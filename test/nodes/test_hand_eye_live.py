@@ -2,8 +2,8 @@
 """`spatial-vlm hand-eye` takes a pose of a live arm each time it stands still, and ends with the mount."""
 
 import json
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,25 +12,24 @@ from live_graph import Graph
 from live_process import Started
 
 from spatial_vlm_ros.geometry.hand_eye import between
-from spatial_vlm_ros.types import Transform
+from spatial_vlm_ros.types import RgbdFrame, Transform
 
 
 def test_a_live_arm_is_calibrated_pose_by_pose(quiet: Graph, program: Callable[..., Started], tmp_path: Path) -> None:
     words = ("--eye", "in-hand", "--base", "base", "--effector", "tool", "--poses", "5", "--out", str(tmp_path / "m"))
     running, camera = program("hand-eye", *words, "--json"), quiet.camera
     running.says("listening")
+
+    def taken(number: int, frame: RgbdFrame, arm: Transform) -> bool:
+        camera.tf(arm, stamp_ns=camera.now())
+        parts = camera.parts(frame, (), camera.now())
+        camera.tf(arm, stamp_ns=camera.now())
+        camera.send({role: part for role, part in parts.items() if role != "detections"})
+        return f"pose {number} is taken" in running.output or running.process.poll() is not None
+
     for number, (view, sample) in enumerate(zip(views()[:5], samples(True), strict=False), 1):
-        frame, arm = board_frame(view), Transform("base", "tool", sample.base_T_effector)
-
-        def taken(number: int = number, frame=frame, arm=arm) -> bool:  # type: ignore[no-untyped-def]
-            camera.tf(arm, stamp_ns=camera.now())
-            parts = camera.parts(frame, (), camera.now())
-            camera.tf(arm, stamp_ns=camera.now())
-            camera.send({role: part for role, part in parts.items() if role != "detections"})
-            time.sleep(0.1)
-            return f"pose {number} is taken" in running.output or running.process.poll() is not None
-
-        running.until(taken, f"pose {number} is taken")
+        arm = Transform("base", "tool", sample.base_T_effector)
+        running.until(partial(taken, number, board_frame(view), arm), f"pose {number} is taken")
     assert running.ends() == 0, running.output
     found = json.loads(next(line for line in running.output.splitlines() if line.startswith("{")))
     assert (found["parent"], found["child"], len(found["left_out"])) == ("tool", "camera_optical", 5)
