@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Boards and tables as a camera on an arm, or beside it, sees them."""
 
-import math
-
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -32,21 +30,19 @@ TILTS += [
 
 def views() -> list[Array]:
     """(4, 4) poses of the board in the camera, turned about several axes, 0.4 to 0.5 m away."""
-    found, middle = [], BOARD.points.mean(axis=0)
-    for number, degrees in enumerate(TILTS):
-        view = twist(np.array([0.0, 0.0, 0.0, *np.radians(degrees)]))
-        view[:3, 3] = [0.02 * math.cos(number), 0.02 * math.sin(number), 0.4 + 0.1 * (number % 2)]
-        view[:3, 3] -= view[:3, :3] @ middle
-        found.append(view)
+    places = [(0.02 * np.cos(n), 0.02 * np.sin(n), 0.4 + 0.1 * (n % 2)) for n in range(len(TILTS))]
+    found = [twist(np.array([*place, *np.radians(turn)])) for place, turn in zip(places, TILTS, strict=True)]
+    for view in found:
+        view[:3, 3] -= view[:3, :3] @ BOARD.points.mean(axis=0)
     return found
 
 
-def samples(in_hand: bool, pixels: float = 0.0, rng: np.random.Generator | None = None) -> list[PoseSample]:
+def samples(in_hand: bool, pixels: float = 0.0) -> list[PoseSample]:
     """What the poses tell, with errors of the corners."""
-    found = []
+    found, rng = [], np.random.default_rng(0)
     for view in views():
         arm, seen = PLACE @ np.linalg.inv(MOUNT @ view), view
-        if rng is not None:
+        if pixels:
             corners = project(CAMERA, BOARD.points @ view[:3, :3].T + view[:3, 3])
             seen = BOARD.pose(BOARD.points, corners + rng.normal(0, pixels, corners.shape), CAMERA)
         found.append(PoseSample(arm if in_hand else np.linalg.inv(arm), seen))
