@@ -230,7 +230,7 @@ class LookSampler(StillSampler):
         """Take a look."""
         self._looks.append(ArmLook(frame, poses[self.assembler.camera_frame], poses))
         self._found = list(hand_eye_findings(self._looks, self._surfaces, self._depth, self._height))
-        self.state = f": {self._found[-1].found}. {self._found[-1].repair}"
+        self.state = f": {self._found[-1].found}; {self._found[-1].repair}".rstrip("; ")
         return ""
 
     def findings(self) -> list[Finding]:

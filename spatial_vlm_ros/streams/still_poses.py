@@ -44,6 +44,7 @@ class StillSampler:
         self.frames, self.most, self.kept = tuple(frames), most, list[dict[str, Transform]]()
         self._base, self._awaited = base, ""
         self._pending: PendingFrame | None = None
+        self._since_ns = 0
 
     def done(self) -> bool:
         """Whether enough poses are used."""
@@ -64,10 +65,8 @@ class StillSampler:
             return False
         self.assembler.add(role, message, now_ns)
         try:
-            newer = self.assembler.take(0, now_ns)
-            if newer is not None and self._pending is not None:
-                self.why_not[self._awaited] += 1
-            self._pending = newer or self._pending
+            if self._pending is None:
+                self._pending, self._since_ns = self.assembler.take(0, now_ns), now_ns
             if self._pending is None or self.done():
                 return False
             stood = [self._poses(self._pending, before) for before in _STOOD]
@@ -78,7 +77,7 @@ class StillSampler:
                     reason = self.use(self._pending.decode()[0], stood[0])
         except TransformUnavailableError as error:
             reason = self._awaited = without_repair(error)
-            if error.may_come and self._pending is not None:
+            if error.may_come and self._pending is not None and now_ns - self._since_ns < SECOND:
                 return False
         except SpatialVlmError as error:
             reason = without_repair(error)
