@@ -144,7 +144,7 @@ def calibrate(samples: Sequence[PoseSample], in_hand: bool) -> HandEyeResult:
     if (rms > _MOST_LEFT_OUT).any():
         got = f"poses left out are missed by {rms[0] * 1000:.1f} mm and {rms[1]:.2f} degrees, most by pose {worst}"
         check = "check the size of the squares, --eye, --base and --effector, and that arm and board stood still"
-        repair = f"{check}; if it is only pose {worst}, leave it out"
+        repair = f"{check}; if it is only pose {worst}, leave it out (--without {worst})"
         raise CalibrationError(got, "poses that agree within 5 mm and 1 degree", repair)
     if (sigma > _MOST_UNSURE).any():
         got = f"the result is unsure by {sigma[0] * 1000:.1f} mm and {sigma[1]:.2f} degrees"
