@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,8 +27,9 @@ def read_hand_eye(path: Path) -> list[PoseSample] | Transform:
     told = read_yaml(path, _FORMS)
     try:
         if isinstance(told, list):
-            pairs = [[_matrix(one[name]) for name in ("effector_wrt_world", "object_wrt_sensor")] for one in told]
-            return [PoseSample(*pair) for pair in pairs]
+            keys = ("effector_wrt_world", "object_wrt_sensor")
+            pairs = [[np.array(one[key], np.float64).reshape(4, 4) for key in keys] for one in told]
+            return [PoseSample(*(Transform("a", "b", matrix).matrix for matrix in pair)) for pair in pairs]
         names, pose = told["parameters"], told["transform"]
         parents = {"eye_in_hand": "robot_effector_frame", "eye_on_base": "robot_base_frame"}
         parts = (("translation", "xyz"), ("rotation", "xyzw"))
@@ -37,10 +37,6 @@ def read_hand_eye(path: Path) -> list[PoseSample] | Transform:
         return Transform(names[parents[names["calibration_type"]]], names["tracking_base_frame"], matrix)
     except (KeyError, TypeError, ValueError, InputError) as error:
         raise FileError(path, f"{type(error).__name__}: {error}", _FORMS) from error
-
-
-def _matrix(numbers: Any) -> Any:
-    return Transform("a", "b", np.array(numbers, np.float64).reshape(4, 4)).matrix
 
 
 def mount_texts(mount: Transform) -> tuple[str, str]:

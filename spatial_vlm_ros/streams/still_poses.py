@@ -69,7 +69,9 @@ class StillSampler:
                 self._pending, self._since_ns = self.assembler.take(0, now_ns), now_ns
             if self._pending is None or self.done():
                 return False
-            stood = [self._poses(self._pending, before) for before in _STOOD]
+            names = (*self.frames, *(() if self._pending.base_T_camera is None else (self.assembler.camera_frame,)))
+            times, lookup = [self._pending.stamp_ns - before for before in _STOOD], self.assembler.transforms.lookup
+            stood = [{name: lookup(self._base, name, at) for name in names} for at in times]
             reason = "the arm moved"
             if not any(_apart(stood[0], earlier, _STILL) for earlier in stood[1:]):
                 reason = "the arm stood at a pose that is taken"
@@ -87,11 +89,6 @@ class StillSampler:
             return False
         self.kept.append(stood[0])
         return True
-
-    def _poses(self, pending: PendingFrame, before_ns: int) -> dict[str, Transform]:
-        camera = () if pending.base_T_camera is None else (self.assembler.camera_frame,)
-        at, lookup = pending.stamp_ns - before_ns, self.assembler.transforms.lookup
-        return {name: lookup(self._base, name, at) for name in (*self.frames, *camera)}
 
 
 def _apart(poses: dict[str, Transform], others: dict[str, Transform], limits: tuple[float, float]) -> bool:
