@@ -26,6 +26,7 @@ from spatial_vlm_ros.manipulation.occupancy.unseen import within
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, Placement, Rejection
 from spatial_vlm_ros.manipulation.planning.gripper import Tip, closing_links, links, pose_matrix
 from spatial_vlm_ros.manipulation.planning.motion import check_camera_still, check_way_seen
+from spatial_vlm_ros.manipulation.planning.pick import came_and_went
 from spatial_vlm_ros.manipulation.planning.place import putting_down
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase, Trajectory
 from spatial_vlm_ros.manipulation.planning.scene import (
@@ -76,15 +77,19 @@ def check_clearance(
 
     # The sweep of gripper and held object on the straight motions, like `pick_goal` and `place_goal`.
     bare = dataclasses.replace(config.goal, clearance=0.0, support_clearance=0.0)
-    # Edges of neighbours may be measured short, so fingers that are wider open than needed keep half of what was ample.
-    wide = grasp.opening > grasp.needed + _ROUNDING
-    kept = dataclasses.replace(bare, clearance=config.goal.ample / 2) if wide else bare
     tip, up = Tip.of(grasp.grasp), (0.0, 0.0, config.goal.retreat)
-    coming = links(config.gripper, tip, grasp.opening, tip.back(config.goal.approach))
     leaving = links(config.gripper, tip, grasp.opening, up)
     if not goal.held:
-        _raise("approach", judged(now, [Way(grasp.way, (*coming, *leaving))], now.neighbours, kept))
-        if wide:  # what came between the open fingers would be pushed
+        coming = [came_and_went(grasp.way, tip, opening, config) for opening in (grasp.opening, grasp.needed)]
+        wide, narrow = judged(now, coming, now.neighbours, bare)
+        _raise("approach", [wide])
+        if grasp.opening > grasp.needed + _ROUNDING:
+            # Edges of neighbours may be measured short, so fingers that come nearer to them because they are wider open
+            # than needed keep half of what was ample. What came between the open fingers would be pushed.
+            nearer = isinstance(wide, Rejection) or isinstance(narrow, Rejection) or wide < narrow - _ROUNDING
+            if nearer:
+                kept = dataclasses.replace(bare, clearance=config.goal.ample / 2)
+                _raise("approach", judged(now, coming[:1], now.neighbours, kept))
             closing = Way(grasp.way, closing_links(config.gripper, tip, grasp.opening, grasp.needed))
             _raise("close", judged(now, [closing], now.neighbours, bare))
 

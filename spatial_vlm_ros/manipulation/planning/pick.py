@@ -133,7 +133,7 @@ def pick_goal(
     tried += [_inside(found, config) for found in _on_proposals(scene, proposed or (), config)]
     rejected = [found for found in tried if isinstance(found, Rejection)]
     candidates = [found for found in tried if isinstance(found, GraspCandidate)]
-    ways = [_swept(one.way, one.tip, one.opening, config) for one in candidates]
+    ways = [came_and_went(one.way, one.tip, one.opening, config) for one in candidates]
     free: list[tuple[GraspCandidate, float]] = []
     for candidate, result in zip(candidates, judged(scene, ways, scene.neighbours, config.goal), strict=True):
         if isinstance(result, Rejection):
@@ -418,7 +418,7 @@ def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None
     return None
 
 
-def _swept(side: Side, tip: Tip, opening: float, config: PlanningConfig) -> Way:
+def came_and_went(side: Side, tip: Tip, opening: float, config: PlanningConfig) -> Way:
     """What the gripper sweeps: coming, open, and going up, where its fingers are counted as wide open, too."""
     coming = links(config.gripper, tip, opening, tip.back(config.goal.approach))
     leaving = links(config.gripper, tip, opening, (0.0, 0.0, config.goal.retreat))
@@ -442,7 +442,7 @@ def _opened(
             pushed = beside(points, grasp.needed, config, wider + config.goal.jaw_clearance)
             if wider > 0 and np.count_nonzero(pushed) <= STRAY:
                 tried.append((number, opening))
-                way = _swept(grasp.way, tip, opening, config)
+                way = came_and_went(grasp.way, tip, opening, config)
                 boxes = (*way.gripper, *closing_links(config.gripper, tip, opening, grasp.needed))
                 ways.append(dataclasses.replace(way, gripper=boxes))
         for (number, opening), result in zip(tried, judged(scene, ways, scene.neighbours, config.goal), strict=True):

@@ -153,6 +153,44 @@ def test_a_hand_that_opened_wider_keeps_half_of_what_was_ample_from_neighbours(g
     assert holds(THEN, now, dataclasses.replace(PICKED, grasps=(narrow, *PICKED.grasps[1:])), PLANNED)
 
 
+def test_a_wide_hand_whose_palm_is_as_near_when_it_opens_less_needs_no_more_room() -> None:
+    """Beside the palm's thick side, 5 mm from it, and farther from the fingers."""
+    grasp = dataclasses.replace(GRASP, opening=GRASP.needed + 0.02)
+    away, tall = CONFIG.gripper.palm_thickness / 2 + 0.005 + 0.01, 0.2
+    x, y, _ = (np.array(THEN.target.solid.centre) + away * AXES[:, 0]).tolist()
+    now = dataclasses.replace(THEN, neighbours=(box("can", x, y, (0.02, 0.02, tall), math.atan2(*AXES[1::-1, 0])),))
+    assert holds(THEN, now, dataclasses.replace(PICKED, grasps=(grasp, *PICKED.grasps[1:])), PLANNED)
+
+
+def test_what_came_between_the_open_fingers_is_not_pushed() -> None:
+    thin = table_with(target(size=(0.05, 0.012, 0.06)))
+    goal, plan = planned(thin)
+    grasp, pin = dataclasses.replace(goal.grasps[0], opening=0.08), box("pin", 0.4, 0.017, (0.004, 0.004, 0.03))
+    assert abs(grasp.closing[1]) > 0.99
+    goal = dataclasses.replace(goal, grasps=(grasp, *goal.grasps[1:]))
+    check_clearance(thin, thin, goal, plan, CONFIG)
+    with pytest.raises(SceneChangedError, match="phase 'close' is no longer clear: the pin"):
+        check_clearance(thin, dataclasses.replace(thin, neighbours=(pin,)), goal, plan, CONFIG)
+
+
+@pytest.mark.parametrize(("by", "stands"), [(0.008, True), (0.016, False)])
+def test_what_depth_shows_between_the_fingers_may_shift_farther_than_its_box(by: float, stands: bool) -> None:
+    """The box is 2 cm wider than what was measured; 5 mm more, and a finger would press on that."""
+    x, z = (axis.ravel() for axis in np.meshgrid(np.linspace(0.38, 0.42, 30), np.linspace(0.02, 0.055, 15)))
+    side = [np.column_stack((x, np.full(x.shape, y), z)) for y in (-0.01, 0.01)]
+
+    def seen_at(y: float) -> PlanningScene:
+        points = np.concatenate(side) + np.array((0.0, y, 0.0))
+        flat = np.tile((0.0, 0.0, 1.0), (len(points), 1))
+        surface = SeenSurface(((0.38, y - 0.01), (0.42, y - 0.01), (0.42, y + 0.01), (0.38, y + 0.01)), 0.02, 0.055)
+        packed = TargetPoints.packed(points, flat, NOTHING, (0.4, 0.0, 0.0), 0.001)
+        return with_target(THEN, dataclasses.replace(THEN.target, seen=packed, surface=surface))
+
+    assert abs(GRASP.closing[1]) > 0.99
+    with contextlib.nullcontext() if stands else pytest.raises(SceneChangedError, match="may touch it"):
+        check_grasp(seen_at(0.0), seen_at(by), GRASP, CONFIG)
+
+
 @pytest.mark.parametrize(("beyond", "stands"), [(-1e-3, True), (1e-3, False)])
 def test_fingers_that_would_push_the_target_into_a_neighbour_are_refused(beyond: float, stands: bool) -> None:
     """Both were pushed along the closing direction; the neighbour stands beside the fingers and touches the target."""
@@ -496,6 +534,41 @@ def test_other_objects_count_only_in_the_way_if_the_whole_arm_is_checked() -> No
         check_same(first, ANSWER, now, CONFIG.observation, anywhere=False)
         with contextlib.nullcontext() if stands else pytest.raises(SceneChangedError, match="the can"):
             check_plan_holds(then, goal, plan, first, now, CONFIG)
+
+
+OVER = SurroundingObject("can", "can", Solid((0.45, 0.0, 0.12), 0.0, (0.06, 0.06, 0.06)), (0.001,) * 3)
+UNDER = SurroundingObject("b1", "book", Solid((0.45, 0.0, -0.01), 0.3, (0.1, 0.1, 0.02)), (0.001,) * 3)
+AWAY = SurroundingObject("can", "can", Solid((0.2, -0.4, 0.05), 0.0, (0.06, 0.06, 0.1)), (0.001,) * 3)
+
+
+@pytest.mark.parametrize(
+    ("before", "later", "words"),
+    [
+        pytest.param((OVER,), (), "the can", id="not detected again, in the way"),
+        pytest.param((OVER,), (dataclasses.replace(AWAY, id="other"),), "the can", id="another one is somewhere else"),
+        pytest.param((UNDER,), (), "", id="the target may touch what it stands on"),
+        pytest.param((AWAY,), (), "", id="far away"),
+    ],
+)
+def test_what_is_not_detected_again_stays_where_it_was(
+    before: tuple[SurroundingObject, ...], later: tuple[SurroundingObject, ...], words: str
+) -> None:
+    first = dataclasses.replace(SEEN, others=before)
+    goal, plan = planned(planning_scene(dataclasses.replace(SEEN, others=()), CONFIG))
+    there = voxels(((0.17, -0.43, 0.0), (0.23, -0.37, 0.1)))  # in the box of what is far away
+    now = dataclasses.replace(SEEN, others=later, occupancy=occupied(there))
+    with pytest.raises(SceneChangedError, match=words) if words else contextlib.nullcontext():
+        check_plan_holds(planning_scene(first, CONFIG), goal, plan, first, now, CONFIG)
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_what_is_held_is_not_looked_for_on_the_table(held: bool) -> None:
+    then = planning_scene(SEEN, CONFIG)
+    goal, plan = planned(then)
+    goal, gone = dataclasses.replace(goal, held=held), dataclasses.replace(CHICK.solid, centre=(0.5, 0.3, 0.03))
+    now = dataclasses.replace(SEEN, target=dataclasses.replace(SEEN.target, solid=gone), truncated=True, outline=())
+    with contextlib.nullcontext() if held else pytest.raises(SceneChangedError, match="cut off"):
+        check_plan_holds(then, goal, plan, SEEN, now, CONFIG)
 
 
 def test_where_depth_of_the_way_was_lost_nothing_moves() -> None:
