@@ -516,6 +516,10 @@ class ExecutionFailedError(SpatialVlmError, status="EXECUTION_FAILED"):
         super().__init__(f"execution failed in phase {phase!r}: {reason}", repair)
 
 
+class NothingHeldError(ExecutionFailedError):
+    """The fingers closed on nothing: by their width, or by a switch."""
+
+
 class InternalError(SpatialVlmError, status="INTERNAL_ERROR"):
     """An unexpected exception: a bug in this package. It ends one request; the log has its trace."""
 

@@ -74,6 +74,12 @@ def why_not_held(report: GripReport, sent: float, expected: float | None, tolera
     return "" if unjudged else NOTHING_REPORTED
 
 
+def is_empty(report: GripReport, sent: float) -> bool:
+    """Whether closed fingers surely hold nothing, by a switch or by their width; `sent` as in `why_not_held`."""
+    closed = report.width is not None and report.width <= sent + REACHED
+    return closed if report.flag is None else not report.flag
+
+
 def why_not_open(report: GripReport, sent: float, unjudged: bool, slack: float = REACHED) -> str:
     """Why the fingers are not as wide open as commanded; "" if they are.
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import enum
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Protocol
 
@@ -21,6 +22,7 @@ from spatial_vlm_ros.errors import (
     DepthError,
     ModelError,
     NotExecutableError,
+    NothingHeldError,
     SceneChangedError,
     SpatialVlmError,
     TransformUnavailableError,
@@ -28,7 +30,7 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.manipulation.grasping.proposals import GraspServer, ProposedGrasp, checked, question_of
 from spatial_vlm_ros.manipulation.held import HeldObject, check_fits, hand_over_pose, held_goal
-from spatial_vlm_ros.manipulation.planning.goal import PickGoal, Side
+from spatial_vlm_ros.manipulation.planning.goal import EmptyGrasp, PickGoal, Side
 from spatial_vlm_ros.manipulation.planning.motion import check_fresh, check_tilt, check_way_seen
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
@@ -177,6 +179,7 @@ class PickActors:
         propose: asks a server of learned grasps; None if `grasp.source` is "own". Raises ModelError.
         held: returns what the hand holds; None = nothing.
         moved: told after an execution, however it ended.
+        empty: grasps that closed on nothing since the last one that held.
     """
 
     look: Callable[[Words, Callable[[], bool]], ObservedAnswer]
@@ -191,6 +194,7 @@ class PickActors:
     show: Callable[[Offer], None] = lambda _: None
     held: Callable[[], HeldObject | None] = lambda: None
     moved: Callable[[Offer], None] = lambda _: None
+    empty: list[EmptyGrasp] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -304,6 +308,11 @@ class PickSequence:
             seen_ns = self._look_again(part, first=not self._done)
             self._begin(PickStage.MOVING, _told(part))
             self._actors.mover.execute(part.plan, self._cancelled, partial(self._begins, seen_ns), offer.hash)
+            self._actors.empty.clear()
+        except NothingHeldError:
+            target, grasp = part.scene.target, part.goal.grasps[part.plan.grasp]
+            self._actors.empty.append(EmptyGrasp(target.label, target.solid.centre, grasp))
+            raise
         finally:
             if self._moved:
                 self._actors.moved(part)
@@ -356,12 +365,24 @@ class PickSequence:
         if speaks and held is not None:
             scene, goal = held_goal(scene, held, act, falls, over)
         else:
-            goal = replace(pick_goal(scene, self._config, self._proposed(scene)), act=act, hand_over=over)
+            goal = self._from_another_side(pick_goal(scene, self._config, self._proposed(scene)), scene)
+            goal = replace(goal, act=act, hand_over=over)
         self._begin(PickStage.PLANNING, f"planning a motion for the {scene.target.label}")
         place = partial(place_goal, scene, resolution, config=self._config) if resolution.place else None
         self._asked = True
         plan = self._actors.mover.plan(goal, scene, place, start, cancelled=self._cancelled)
         return Offer(words, seen, scene, goal, plan)
+
+    def _from_another_side(self, goal: PickGoal, scene: PlanningScene) -> PickGoal:
+        """The goal without grasps from where the fingers closed on nothing, unless all are, or the object has moved."""
+        target, near = scene.target, self._config.observation.target_moved
+        empty = [
+            each
+            for each in self._actors.empty
+            if each.label == target.label and math.dist(each.centre, target.solid.centre) <= near
+        ]
+        others = tuple(grasp for grasp in goal.grasps if not any(each.is_side_of(grasp) for each in empty))
+        return replace(goal, grasps=others or goal.grasps)
 
     def _proposed(self, scene: PlanningScene) -> tuple[ProposedGrasp, ...] | None:
         """Grasps of a server; None if no server is used, or `grasp.source` is "both" and the server fails."""

@@ -26,7 +26,7 @@ from rclpy.task import Future
 from sensor_msgs.msg import JointState
 from waiting import DEADLINE, until
 
-from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard, step_digest
+from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard, allowed_steps
 from spatial_vlm_ros.manipulation.occupancy.measuring import BESIDE, Occupancy
 from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks, voxels_at
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal
@@ -168,7 +168,8 @@ class ApprovedClient(MotionClient):
         super().__init__(node, settings, self.guard)
 
     def execute(self, plan: MotionPlan, *words: Any, **how: Any) -> None:
-        self.guard.allow(plan.hash, [step_digest(step) for step in plan.steps], math.inf)
+        steps, pauses, back = allowed_steps([plan])
+        self.guard.allow(plan.hash, steps, math.inf, pauses, back)
         super().execute(plan, *words, **how)
 
 

@@ -15,7 +15,7 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,6 +164,7 @@ class ApprovalBroker:
         self._brake, self._stop_brake = RecordBrake(clock), RecordBrake(clock)
         self._steps: tuple[str, ...] = ()  # of the open proposal
         self._pauses: frozenset[int] = frozenset()
+        self._back: Mapping[int, Sequence[str]] | None = None
         self.guard = ExecutionGuard(clock, self._on_guard)
 
     @property
@@ -173,16 +174,20 @@ class ApprovalBroker:
 
     # -------------------------------------------------------------------------------------------- who plans
 
-    def propose(self, proposal: Proposal, steps: Sequence[str] = (), pauses: Collection[int] = ()) -> None:
+    def propose(
+        self, proposal: Proposal, steps: Sequence[str] = (), pauses: Collection[int] = (),
+        back: Mapping[int, Sequence[str]] | None = None,
+    ) -> None:  # fmt: skip
         """Present a plan to a person.
 
         Args:
             steps: `execution_guard.step_digest` of each step of the plan; no other step is ever allowed.
             pauses: numbers of the steps before which the scene is rechecked.
+            back: as in `ExecutionGuard.allow`.
         """
         if not isinstance(proposal, Proposal):
             raise InputError("proposal", type(proposal).__name__, "a Proposal", "build one from the plan")
-        self._open(ApprovalStage.PROPOSED, proposal, proposal.goal_id, tuple(steps), frozenset(pauses))
+        self._open(ApprovalStage.PROPOSED, proposal, proposal.goal_id, tuple(steps), frozenset(pauses), back)
 
     def ask(self, question: PersonQuestion) -> None:
         """Present a question to a person. The same question may be asked again: its id depends on words and image."""
@@ -242,7 +247,8 @@ class ApprovalBroker:
                 self._close(stopped, "A stop was requested before anything moved")
                 raise stopped
             self._said.pop(decision.goal_id)
-            self.guard.allow(decision.plan_hash, self._steps, self._view.deadline or self._clock(), self._pauses)
+            deadline = self._view.deadline or self._clock()
+            self.guard.allow(decision.plan_hash, self._steps, deadline, self._pauses, self._back)
             if self._stops:
                 self.guard.void(CancelledError("a stop was requested"))
             self._show(ApprovalStage.RUNNING, self._view.item, self._view.words)
@@ -393,7 +399,7 @@ class ApprovalBroker:
 
     def _open(
         self, stage: ApprovalStage, item: Proposal | PersonQuestion, id_: str, steps: tuple[str, ...] = (),
-        pauses: frozenset[int] = frozenset(),
+        pauses: frozenset[int] = frozenset(), back: Mapping[int, Sequence[str]] | None = None,
     ) -> None:  # fmt: skip
         with self._changed:
             self._expire()
@@ -404,7 +410,7 @@ class ApprovalBroker:
             self.audit.add(stage.name, sync=True, content=content_of(item, self.audit.keep))
             self._over.pop(id_, None)
             self._said.pop(id_, None)
-            self._steps, self._pauses = steps, pauses
+            self._steps, self._pauses, self._back = steps, pauses, back
             self._show(stage, item, deadline=self._clock() + item.expires_after)
 
     def _wait(self, id_: str, cancelled: Callable[[], bool]) -> Decision | PersonAnswer:

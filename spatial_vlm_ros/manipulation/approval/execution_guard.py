@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import itertools
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from spatial_vlm_ros.errors import ApprovalExpiredError, RejectedError, SpatialVlmError
 
 if TYPE_CHECKING:  # so that approval and record load without the planning code
-    from spatial_vlm_ros.manipulation.planning.planner import PlanStep
+    from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, PlanStep
 
 _NANO = 1_000_000_000
 _AGAIN = "plan again and have that plan approved"
@@ -46,6 +47,19 @@ def step_digest(step: PlanStep) -> str:
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode("ascii")).hexdigest()
 
 
+def allowed_steps(plans: Sequence[MotionPlan]) -> tuple[list[str], list[int], dict[int, list[str]]]:
+    """What `ExecutionGuard.allow` takes for plans that follow each other: digests, pauses between them, ways back."""
+    steps = [step for plan in plans for step in plan.steps]
+    begins = list(itertools.accumulate((len(plan.steps) for plan in plans), initial=0))
+    back = {
+        number + 1: [step_digest(step) for step in plan.way_back]
+        for plan, begin in zip(plans, begins[:-1], strict=True)
+        for number, closes in enumerate(plan.steps, begin)
+        if closes.phase == "close"
+    }
+    return [step_digest(step) for step in steps], begins[1:-1], back
+
+
 class ExecutionGuard:
     """Allows the steps of one approved plan, each once and in order. Thread-safe.
 
@@ -62,18 +76,23 @@ class ExecutionGuard:
         self._hash, self._steps, self._deadline = "", (), 0.0  # type: str, tuple[str, ...], float
         self._next: int | None = None  # None = not opened
         self._pauses: frozenset[int] = frozenset()  # steps before which the plan is closed and opened again
+        self._back: Mapping[int, Sequence[str]] = {}
         self._void: SpatialVlmError | None = None
 
-    def allow(self, plan_hash: str, steps: Sequence[str], deadline: float, pauses: Collection[int] = ()) -> None:
+    def allow(
+        self, plan_hash: str, steps: Sequence[str], deadline: float, pauses: Collection[int] = (),
+        back: Mapping[int, Sequence[str]] | None = None,
+    ) -> None:  # fmt: skip
         """Allow an approved plan to be opened once before the deadline. Earlier permissions become void.
 
         Args:
             steps: `step_digest` of each of its steps, in order.
             deadline: seconds on the clock.
             pauses: numbers of the steps before which the plan is closed, and opened once more.
+            back: number of a step → digests of steps that may be done instead of it and all later ones.
         """
         with self._lock:
-            self._pauses = frozenset(pauses)
+            self._pauses, self._back = frozenset(pauses), back or {}
             self._hash, self._steps, self._deadline = plan_hash, tuple(steps), deadline
             self._next, self._void = None, None
 
@@ -103,6 +122,9 @@ class ExecutionGuard:
         with self._lock:
             about = f"phase {step.phase!r} of plan {self._hash[:12] or 'without a hash'}"
             error: SpatialVlmError | None = None
+            if self._next is not None and digest in self._back.get(self._next, ())[:1]:
+                self._steps = (*self._steps[: self._next], *self._back[self._next])
+                self._back, self._pauses = {}, frozenset()
             if self._void is not None:
                 error = copy.copy(self._void)
             elif self._next is None:

@@ -143,6 +143,31 @@ def under_palm(local: Array, config: PlanningConfig) -> np.ndarray:
     return np.asarray((np.abs(x) < gripper.palm_thickness / 2) & (np.abs(y) < gripper.palm_width / 2))
 
 
+def hidden_risk(local: Array, along: Array, opening: float, config: PlanningConfig) -> float:
+    """How much a finger or the palm comes where the target hides itself, and may reach farther than estimated, 0 to 1.
+
+    It falls by e for each half of the known extent that is left free there; a side that faces the camera has none.
+
+    Args:
+        local: (N, 3) points of the target, measured or hidden, in the tip frame, metres.
+        along: (3,) unit viewing direction in the tip frame.
+        opening: between the fingers on the way, metres.
+    """
+    gripper, (x, y, z) = config.gripper, local.T
+    face = gripper.finger_beyond - gripper.finger_length
+    between = (np.abs(x) < gripper.finger_width / 2) & (z < gripper.finger_beyond) & (np.abs(y) < opening / 2)
+    sides = (
+        (abs(float(along[1])), opening / 2 - y[between] * np.sign(along[1]), y[between]),
+        (max(0.0, -float(along[2])), z[under_palm(local, config)] - face, z),
+    )
+    clear = 1.0
+    for away, free, extent in sides:
+        if len(free):
+            half = max(float(np.ptp(extent)) / 2, CELL)
+            clear *= 1 - away * math.exp(-max(float(free.min()), 0.0) / half)
+    return 1 - clear
+
+
 def _cells(metres: float) -> int:
     return 2 * int(np.ceil((metres / CELL - 1) / 2 - 1e-6)) + 1 if metres > CELL else 1
 

@@ -40,6 +40,7 @@ _REPAIRS = {
     "keep_out": "move the object out of that volume",
     "tipped": "name a place that it fits into as it lies",
 }
+_SAME_SIDE = math.cos(math.radians(45.0))
 _TOLD = 4  # most kinds of reasons in a message
 
 
@@ -94,6 +95,22 @@ class Grasp:
     width_sigma: float = 0.0
     score: float = 0.0
     terms: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class EmptyGrasp:
+    """A grasp that closed on nothing, of an object whose box had this centre, metres."""
+
+    label: str
+    centre: Vector3
+    grasp: Grasp
+
+    def is_side_of(self, other: Grasp) -> bool:
+        """Whether another grasp comes from the same side: approach and closing direction within 45 degrees."""
+        return (
+            float(np.dot(self.grasp.approach, other.approach)) > _SAME_SIDE
+            and abs(float(np.dot(self.grasp.closing, other.closing))) > _SAME_SIDE
+        )
 
 
 @dataclass(frozen=True)

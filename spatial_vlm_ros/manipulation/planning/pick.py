@@ -24,6 +24,7 @@ from spatial_vlm_ros.manipulation.grasping.hand_view import (
     ThinParts,
     beside,
     face_of,
+    hidden_risk,
     in_the_way,
     under_palm,
 )
@@ -153,7 +154,8 @@ def pick_goal(
         )
     grasps = tuple(_grasp(candidate, clearance, scene, config) for candidate, clearance in free)
     if scene.target.seen is not None:
-        grasps = _opened(varied(grasps, config.grasp.apart, config.goal.most), scene, scene.target.seen, config)
+        opened = _opened(varied(grasps, config.grasp.apart, config.goal.most), scene, scene.target.seen, config)
+        grasps = tuple(sorted((_risked(grasp, scene.target.seen, config) for grasp in opened), key=lambda g: -g.score))
     return PickGoal(scene.frame_id, scene.stamp_ns, scene.target.id, grasps[: config.goal.most], tuple(rejected))
 
 
@@ -449,6 +451,16 @@ def _opened(
             if not isinstance(result, Rejection) and result >= config.goal.ample:
                 found[number] = dataclasses.replace(grasps[number], opening=opening, clearance=result)
     return tuple(found)
+
+
+def _risked(grasp: Grasp, seen: TargetPoints, config: PlanningConfig) -> Grasp:
+    """The grasp, whose score falls by the risk to press on what is hidden."""
+    tip = Tip.of(grasp.grasp)
+    risk = hidden_risk(
+        (seen.known - tip.position) @ tip.rotation(), np.array(seen.along) @ tip.rotation()[:2], grasp.opening, config
+    )
+    term = ("hidden", round(1 - risk, 4))
+    return dataclasses.replace(grasp, score=round(grasp.score * term[1], 4), terms=(*grasp.terms, term))
 
 
 def _grasp(candidate: GraspCandidate, clearance: float, scene: PlanningScene, config: PlanningConfig) -> Grasp:

@@ -80,6 +80,12 @@ class Trajectory:
         """Last positions by joint, radians or metres."""
         return dict(zip(self.joint_names, self.positions[-1], strict=True))
 
+    def backwards(self) -> Trajectory:
+        """The same path from its end to its start, at the same pace."""
+        times = tuple(self.times[-1] + self.times[0] - t for t in reversed(self.times))
+        slower = tuple(tuple(-v for v in row) for row in reversed(self.velocities))
+        return Trajectory(self.joint_names, times, self.positions[::-1], slower, self.accelerations[::-1])
+
     def within(self, limits: Mapping[str, tuple[float, float]]) -> Trajectory:
         """The same path, slowed so that no joint exceeds its velocity and acceleration."""
         most = np.array([limits.get(name, (math.inf, math.inf)) for name in self.joint_names])
@@ -130,6 +136,14 @@ class MotionPlan:
     def trajectories(self) -> tuple[Trajectory, ...]:
         """Trajectories of the arm, in order."""
         return tuple(step.trajectory for step in self.steps if step.trajectory is not None)
+
+    @property
+    def way_back(self) -> tuple[PlanStep, ...]:
+        """For fingers that close on nothing: they open as before, and the approach is followed back; () without one."""
+        opened, back = (next((s for s in self.steps if s.phase == phase), None) for phase in ("open", "approach"))
+        if opened is None or back is None or back.trajectory is None:
+            return ()
+        return PlanStep("release", width=opened.width), PlanStep("withdraw", back.trajectory.backwards())
 
     @property
     def duration(self) -> float:

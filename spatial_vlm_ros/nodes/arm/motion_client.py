@@ -22,11 +22,12 @@ from spatial_vlm_ros.errors import (
     CancelledError,
     ExecutionFailedError,
     InputError,
+    NothingHeldError,
     PlannerUnavailableError,
     SpatialVlmError,
 )
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard
-from spatial_vlm_ros.manipulation.grippers import NOTHING_REPORTED, REACHED, why_not_held, why_not_open
+from spatial_vlm_ros.manipulation.grippers import NOTHING_REPORTED, REACHED, is_empty, why_not_held, why_not_open
 from spatial_vlm_ros.manipulation.held import FingerReading, Grip, HeldObject, boxed, tip_pose
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal
 from spatial_vlm_ros.manipulation.planning.moveit import (
@@ -67,6 +68,8 @@ _NAME_STATES = (
     "set motion.finger_joints to its joints (for set_bool and ur_output, motion.gripper_flag to a switch does, too); "
     "with motion.gripper_unjudged, every closing counts as a grasp"
 )
+_ANOTHER = "send the instruction again: the next plan takes it from another side, if there is one"
+_ELSE = "send the instruction again, because the object may have moved; otherwise see docs/grippers.md"
 _MEASURED = (
     "look at the fingers; if their position is right, correct motion.finger_joints and motion.finger_table "
     "(docs/grippers.md)"
@@ -276,7 +279,7 @@ class MotionClient:
 
     def _steps(self, plan: MotionPlan, told: Asked) -> None:
         opened: float | None = None  # the last width that the gripper was opened to
-        if plan.steps[0].phase == "open":
+        if plan.steps[0].phase in ("open", "close"):
             self._closed = None
         elif self._closed is None:  # held since before a start of this process
             self._closed = self.config.gripper.opening_min
@@ -293,7 +296,11 @@ class MotionClient:
             if step.phase in GRIPS:
                 self.grip = "doubt"
                 self._closed = None
-                self._grip(step, told, last, opened)
+                try:
+                    self._grip(step, told, last, opened)
+                except NothingHeldError:
+                    self._go_back(plan, told)
+                    raise
                 opened = None if step.phase == "close" else step.width
                 self.grip = "holds" if step.phase == "close" else "empty"
             else:
@@ -304,6 +311,15 @@ class MotionClient:
             elif step.phase == "release":
                 self._scene.let_go(plan.target_id)
                 self.holds = False
+
+    def _go_back(self, plan: MotionPlan, told: Asked) -> None:
+        """Open the fingers that closed on nothing, and follow the approach back."""
+        for step in plan.way_back:
+            if step.phase in GRIPS:
+                self._grip(step, told, False, None)
+                self.grip, self.holds = "empty", False
+            else:
+                self._follow(step, told, True)
 
     def _slipped(self) -> str:
         """Whether what was held has slipped out of the fingers, in words; "" if not, or if that is not known."""
@@ -397,16 +413,15 @@ class MotionClient:
         report = dataclasses.replace(gripped.report, before=before, width=width)
         if closes:
             why = why_not_held(report, sent, step.holds, motion.gripper_tolerance, motion.gripper_unjudged)
-            met_nothing = (
-                "send the instruction again, because the object may have moved; otherwise see docs/grippers.md"
-            )
-            repair = _NAME_STATES if why == NOTHING_REPORTED else met_nothing
+            repair = _NAME_STATES if why == NOTHING_REPORTED else _ELSE
         else:
             why = why_not_open(report, sent, motion.gripper_unjudged, self.config.goal.jaw_clearance)
             repair = _MEASURED if "one of the two is wrong" in why else "check the log of the gripper driver"
         if why and told():  # the stop came before the fingers stood
             raise CancelledError(f"execution was stopped in phase {step.phase!r}; the arm stands still")
         if why:
+            if closes and is_empty(report, sent):
+                raise NothingHeldError(step.phase, why, _ANOTHER)
             raise ExecutionFailedError(step.phase, why, repair)
 
     # -------------------------------------------------------------------------------------------- the planner's scene

@@ -9,7 +9,6 @@ connects it to perception (the action `resolve`), planner and controllers (`Moti
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import threading
 import time
@@ -47,7 +46,7 @@ from spatial_vlm_ros.language import may_forbid, stops
 from spatial_vlm_ros.manipulation.approval.address import PageAddress, forget_link, keep_link, page_file
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog
 from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
-from spatial_vlm_ros.manipulation.approval.execution_guard import step_digest
+from spatial_vlm_ros.manipulation.approval.execution_guard import allowed_steps
 from spatial_vlm_ros.manipulation.approval.proposal import Decision, Proposal
 from spatial_vlm_ros.manipulation.held import HeldObject, hand_over_pose, is_at, reconciled, tip_pose
 from spatial_vlm_ros.manipulation.pick_sequence import (
@@ -61,6 +60,7 @@ from spatial_vlm_ros.manipulation.pick_sequence import (
     steps_told,
     told,
 )
+from spatial_vlm_ros.manipulation.planning.goal import EmptyGrasp
 from spatial_vlm_ros.manipulation.planning.planner import is_plan_of
 from spatial_vlm_ros.manipulation.planning.scene import keep_outs
 from spatial_vlm_ros.nodes import messages, parameters, qos
@@ -139,6 +139,7 @@ class PlannerGate(Node):
         self._goal: _Goal | None = None
         self._ends = False
         self._held: HeldObject | None = None
+        self._empty: list[EmptyGrasp] = []
         hand_over_pose(self._planning)  # reports an error in it now
         self._image: Image | None = None
         self._description = ""
@@ -291,6 +292,7 @@ class PlannerGate(Node):
             show=partial(self._show_plan, goal),
             held=partial(self._reconcile, goal),
             moved=self._moved,
+            empty=self._empty,
         )
         plan_only = asked.plan_only or self._config.plan_only
         try:
@@ -425,8 +427,7 @@ class PlannerGate(Node):
         self._way.prepare(parts[0], self._planning, description)
         goal.later = list(parts[1:])
         proposal = proposal_of(goal.id, offer, self._config.approval_timeout, self._planning, description)
-        pauses = itertools.accumulate(len(part.plan.steps) for part in parts[:-1])
-        self._broker.propose(proposal, [step_digest(step) for part in parts for step in part.plan.steps], [*pauses])
+        self._broker.propose(proposal, *allowed_steps([part.plan for part in parts]))
         stamp, seconds = messages.time_of(offer.scene.stamp_ns), self._config.approval_timeout
         self._proposal.publish(
             ProposalMessage(

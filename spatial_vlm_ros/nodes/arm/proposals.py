@@ -29,6 +29,7 @@ from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Resolution
 
 _LARGEST_TOKEN = 4096  # bytes
 _UNSEEN = "Only objects named in the instruction were detected; all others are known from depth alone"
+_BACK = " If the fingers close on nothing, they open again, and the arm goes back along its approach."
 _NEAR = 0.01  # metres: a clearance below this, or a fall from higher, is shown before the decision
 _AUDIT = Path("spatial_vlm_ros") / "audit.jsonl"
 
@@ -149,7 +150,7 @@ def _proposal(goal_id: str, offer: Offer, expires_after: float, motion: PlannedM
         scene_stamp_ns=offer.scene.stamp_ns,
         plan_hash=offer.hash,
         sentence=offer.words.instruction,
-        answer=f"{resolution.message} It would {told(offer)}.",
+        answer=f"{resolution.message} It would {told(offer)}.{_BACK if offer.plan.way_back else ''}",
         seen_from=f"as seen from the {frame.value}" if frame is not None else "no frame of reference was needed",
         target_id=target.id,
         target_label=target.label,

@@ -17,9 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from spatial_vlm_ros.errors import ApprovalExpiredError, BusyError, CancelledError, RejectedError, SpatialVlmError
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog, verify
 from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker, ApprovalStage
-from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard, step_digest
+from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard, allowed_steps, step_digest
 from spatial_vlm_ros.manipulation.approval.proposal import Decision, Preview, Proposal
-from spatial_vlm_ros.manipulation.planning.planner import PlanStep, Trajectory
+from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, PlanStep, Trajectory
 from spatial_vlm_ros.manipulation.standstill import Stand, Standstill
 
 HASH, OTHER = "a" * 64, "b" * 64
@@ -89,6 +89,33 @@ def test_another_step_than_the_next_approved_one_ends_the_plan(guard: Watched, o
     refuses("not step 1 of the approved plan", guard.check, other)
     refuses("approved plan", guard.check, STEPS[1])  # nor does the right one after that
     assert len(guard.refused) == 2
+
+
+def test_the_way_back_is_part_of_the_approval_after_closing_and_ends_it() -> None:
+    faster = Trajectory(NAMES, (0.0, 0.1), ((0.3, -0.3), (0.4, -0.4)), ((0.0, 0.0), (1.0, -2.0)))
+    taken = (*STEPS[:2], PlanStep("approach", faster), STEPS[3], arm("lift", 0.4, 0.5))
+    plans = [MotionPlan("chick", taken, 0, None, None, HASH), MotionPlan("cup", taken, 0, None, None, OTHER)]
+    opened, back = plans[0].way_back
+    assert opened.width == 0.08
+    assert back.trajectory == Trajectory(NAMES, (0.0, 0.1), ((0.4, -0.4), (0.3, -0.3)), ((-1.0, 2.0), (0.0, 0.0)))
+    assert MotionPlan("chick", STEPS[3:], 0, None, None, HASH).way_back == ()
+    steps, pauses, ways = allowed_steps(plans)
+    for part in (0, 1):
+        guard = Watched()
+        guard.allow(HASH, steps, 60.0, pauses, ways)
+        guard.open(HASH)
+        for step in [*taken, *taken][: 5 * part + 4]:
+            guard.check(step)
+            if step.phase == "lift":
+                guard.close()
+                guard.open(HASH)
+        guard.check(opened)
+        guard.check(back)
+        refuses("all steps of the approved plan are done", guard.check, taken[4])
+        guard.allow(HASH, steps, 60.0, pauses, ways)
+        guard.open(HASH)
+        guard.check(taken[0])
+        refuses("not step 1 of the approved plan", guard.check, opened)
 
 
 def test_nothing_passes_without_an_approval() -> None:

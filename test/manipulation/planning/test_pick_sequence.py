@@ -16,7 +16,8 @@ from spatial_vlm_ros.manipulation import pick_sequence as sequence
 from spatial_vlm_ros.manipulation.grasping.proposals import GraspServer
 from spatial_vlm_ros.manipulation.held import FingerReading, HeldObject, boxed, reconciled
 from spatial_vlm_ros.manipulation.pick_sequence import ObservedAnswer, Offer, PickStage, told
-from spatial_vlm_ros.manipulation.planning.goal import PickGoal
+from spatial_vlm_ros.manipulation.planning.goal import EmptyGrasp, PickGoal
+from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.planner import (
     CARRY,
     GRIPS,
@@ -27,7 +28,7 @@ from spatial_vlm_ros.manipulation.planning.planner import (
     Trajectory,
     plan_of,
 )
-from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, planning_scene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
 from spatial_vlm_ros.nodes.arm.proposals import proposal_of
@@ -91,6 +92,7 @@ class Cell:
         self.asked: list[str] = []
         self.planned: list[MotionPlan] = []
         self.hand: HeldObject | None = None
+        self.empty: list[EmptyGrasp] = []
         self.holds = holds  # s that the approval holds; each pause takes its time of it
 
     def _may_fail(self, step: str) -> None:
@@ -160,7 +162,7 @@ class Cell:
     ) -> sequence.Ending:  # fmt: skip
         ways = sequence.PickActors(
             self.look, self, self.approve, self.still, lambda: now_ns, self.say, lambda: self.holds, self.pause,
-            server, show=self.shown.append, held=lambda: self.hand,
+            server, show=self.shown.append, held=lambda: self.hand, empty=self.empty,
         )  # fmt: skip
         config = config or PlanningConfig()
         return sequence.PickSequence(
@@ -186,6 +188,39 @@ def test_it_moves_what_was_approved_after_a_second_look() -> None:
     assert told(offer) == f"take the chick (c1) {way}", "the way that was planned"
     near = again_but(target=moved(CHICK, 0.003), others=(moved(CUP, 0.01),))
     assert Cell(seen(), near).run().status is Status.OK, "small changes are noise"
+
+
+def nothing_held() -> errors.NothingHeldError:
+    return errors.NothingHeldError("close", "the fingers closed to 0.000 m without meeting an object", "ask again")
+
+
+@pytest.mark.parametrize("by", [0.0, 0.05])
+def test_after_fingers_that_closed_on_nothing_the_next_plan_comes_from_another_side(by: float) -> None:
+    cell = Cell(seen(), again(), execute=[nothing_held()])
+    ending = cell.run()
+    assert (ending.status, ending.moved) == (Status.EXECUTION_FAILED, True)
+    assert "without meeting an object" in ending.message
+    first = cell.offers[0].goal
+    (empty,) = cell.empty
+    assert empty.grasp == first.grasps[-1]
+    later = Cell(seen_but(target=moved(CHICK, by)), again_but(target=moved(CHICK, by)))
+    later.empty = cell.empty
+    assert later.run().status is Status.OK
+    offered = later.offers[0].goal.grasps
+    if by:
+        assert len(offered) == len(first.grasps), "it lies elsewhere now"
+    else:
+        assert 0 < len(offered) < len(first.grasps)
+        assert not any(empty.is_side_of(grasp) for grasp in offered)
+    assert not later.empty, "it is held now"
+
+
+def test_if_all_sides_came_up_empty_all_are_tried_again() -> None:
+    cell = Cell(seen(), again(), execute=[nothing_held()])
+    for grasp in pick_goal(planning_scene(SEEN, PlanningConfig()), PlanningConfig()).grasps:
+        cell.empty.append(EmptyGrasp("chick", CHICK.solid.centre, grasp))
+    cell.run()
+    assert len(cell.offers[0].goal.grasps) > 1
 
 
 def test_plan_only_asks_nobody_and_moves_nothing() -> None:

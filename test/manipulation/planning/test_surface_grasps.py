@@ -4,6 +4,7 @@
 import contextlib
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tables import tables
 
 from spatial_vlm_ros.errors import GoalError, InputError
 from spatial_vlm_ros.geometry.lift import build_scene
+from spatial_vlm_ros.manipulation.grasping.hand_view import hidden_risk
 from spatial_vlm_ros.manipulation.grasping.search import SurfaceGrasp, surface_grasps
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints, surface_cells, target_points, upper_circle
 from spatial_vlm_ros.manipulation.planning.goal import WEIGHTS, Grasp, PickGoal
@@ -106,6 +108,23 @@ def test_a_fruit_wider_than_the_hand_has_no_rim_and_is_not_taken_by_its_stem() -
         pick_goal(scene_of((0.084, 0.084, 0.11), fruit), CONFIG)
 
 
+@pytest.mark.parametrize(
+    ("along", "opening", "risk"),
+    [
+        ((0.0, 1.0, 0.0), 0.05, math.exp(-5 / 20)),  # a finger comes down 5 mm behind a block 4 cm wide
+        ((0.0, -0.6, 0.8), 0.08, 0.6 * math.exp(-20 / 20)),
+        ((1.0, 0.0, 0.0), 0.05, 0.0),  # both fingers come down where the camera looks
+        ((0.0, 0.0, 1.0), 0.05, 0.0),  # the palm comes from where it looks
+        ((0.0, 0.0, -1.0), 0.05, math.exp(-20 / 15)),  # and from behind, 20 mm from a block 3 cm deep
+    ],
+)
+def test_where_the_target_hides_itself_the_hand_may_press_on_it(along: Any, opening: float, risk: float) -> None:
+    face = CONFIG.gripper.finger_beyond - CONFIG.gripper.finger_length
+    x, y, z = np.meshgrid([-0.01, 0.0, 0.01], np.linspace(-0.02, 0.02, 9), face + np.linspace(0.02, 0.05, 7))
+    block = np.column_stack((x.ravel(), y.ravel(), z.ravel()))
+    assert hidden_risk(block, np.array(along), opening, CONFIG) == pytest.approx(risk, abs=1e-6)
+
+
 def test_a_mug_wider_than_the_hand_is_taken_by_its_rim_in_different_ways_by_score() -> None:
     goal = pick_goal(mug(), CONFIG)
     assert {grasp.way for grasp in goal.grasps} == {"rim"}
@@ -117,8 +136,10 @@ def test_a_mug_wider_than_the_hand_is_taken_by_its_rim_in_different_ways_by_scor
         assert np.linalg.norm(away) == pytest.approx(0.048, abs=0.006)
         assert abs(away @ grasp.closing[:2]) / np.linalg.norm(away) > math.cos(math.radians(30))
         assert grasp.width == pytest.approx(0.004, abs=0.006)
-        assert set(dict(grasp.terms)) == set(WEIGHTS)
-        assert grasp.score == pytest.approx(sum(WEIGHTS[n] * v for n, v in grasp.terms), abs=1e-3)
+        terms = dict(grasp.terms)
+        seen_there = terms.pop("hidden")
+        assert set(terms) == set(WEIGHTS)
+        assert grasp.score == pytest.approx(seen_there * sum(WEIGHTS[n] * v for n, v in terms.items()), abs=1e-3)
         assert all(0 <= v <= 1 for _, v in grasp.terms)
         assert not any(alike(grasp, other) for other in goal.grasps[:k])
     assert [g.score for g in goal.grasps] == sorted((g.score for g in goal.grasps), reverse=True)
