@@ -17,7 +17,6 @@ from spatial_vlm_ros.manipulation.grasping.proposals import GraspServer
 from spatial_vlm_ros.manipulation.held import FingerReading, HeldObject, boxed, reconciled
 from spatial_vlm_ros.manipulation.pick_sequence import ObservedAnswer, Offer, PickStage, told
 from spatial_vlm_ros.manipulation.planning.goal import EmptyGrasp, PickGoal
-from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.planner import (
     CARRY,
     GRIPS,
@@ -28,7 +27,7 @@ from spatial_vlm_ros.manipulation.planning.planner import (
     Trajectory,
     plan_of,
 )
-from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, planning_scene
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject, Surroundings
 from spatial_vlm_ros.nodes.arm.proposals import proposal_of
@@ -190,37 +189,25 @@ def test_it_moves_what_was_approved_after_a_second_look() -> None:
     assert Cell(seen(), near).run().status is Status.OK, "small changes are noise"
 
 
-def nothing_held() -> errors.NothingHeldError:
-    return errors.NothingHeldError("close", "the fingers closed to 0.000 m without meeting an object", "ask again")
-
-
-@pytest.mark.parametrize("by", [0.0, 0.05])
-def test_after_fingers_that_closed_on_nothing_the_next_plan_comes_from_another_side(by: float) -> None:
-    cell = Cell(seen(), again(), execute=[nothing_held()])
+@pytest.mark.parametrize(("by", "others"), [(0.0, True), (0.05, False)])
+def test_after_fingers_that_closed_on_nothing_the_next_plan_comes_from_another_side(by: float, others: bool) -> None:
+    error = errors.NothingHeldError("close", "the fingers closed to 0.000 m without meeting an object", "ask again")
+    cell = Cell(seen(), again(), execute=[error])
     ending = cell.run()
     assert (ending.status, ending.moved) == (Status.EXECUTION_FAILED, True)
     assert "without meeting an object" in ending.message
-    first = cell.offers[0].goal
-    (empty,) = cell.empty
-    assert empty.grasp == first.grasps[-1]
+    (empty,), first = cell.empty, cell.offers[0].goal.grasps
     later = Cell(seen_but(target=moved(CHICK, by)), again_but(target=moved(CHICK, by)))
     later.empty = cell.empty
     assert later.run().status is Status.OK
-    offered = later.offers[0].goal.grasps
-    if by:
-        assert len(offered) == len(first.grasps), "it lies elsewhere now"
-    else:
-        assert 0 < len(offered) < len(first.grasps)
-        assert not any(empty.is_side_of(grasp) for grasp in offered)
     assert not later.empty, "it is held now"
-
-
-def test_if_all_sides_came_up_empty_all_are_tried_again() -> None:
-    cell = Cell(seen(), again(), execute=[nothing_held()])
-    for grasp in pick_goal(planning_scene(SEEN, PlanningConfig()), PlanningConfig()).grasps:
-        cell.empty.append(EmptyGrasp("chick", CHICK.solid.centre, grasp))
-    cell.run()
-    assert len(cell.offers[0].goal.grasps) > 1
+    offered = later.offers[0].goal.grasps
+    assert 0 < len(offered) <= len(first)
+    assert any(empty.is_side_of(grasp) for grasp in offered) is not others, "all again for what lies elsewhere now"
+    later = Cell(seen(), again())
+    later.empty += [EmptyGrasp("chick", CHICK.solid.centre, grasp) for grasp in first]
+    later.run()
+    assert later.offers[0].goal.grasps == first, "no side is left"
 
 
 def test_plan_only_asks_nobody_and_moves_nothing() -> None:
