@@ -193,7 +193,7 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
 
         room = grasp.opening / 2 - float(max(planned.high[1], -planned.low[1]))
         beside = room - _kept(room, goal.jaw_clearance, float(planned.doubt[1]))
-        if closing > beside and _passes(now, grasp, config):  # the box is larger than what is measured
+        if now.target.surface is not None and _passes(now, grasp, config):  # the box is larger than what is measured
             beside = max(beside, grasp.opening / 2)  # and its middle is between the fingers
         room = float(planned.low[2]) - (gripper.finger_beyond - gripper.finger_length)
         above = room - _kept(room, goal.palm_clearance, float(planned.doubt[2]))
