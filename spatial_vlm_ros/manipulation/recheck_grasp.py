@@ -193,7 +193,9 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
 
         room = grasp.opening / 2 - float(max(planned.high[1], -planned.low[1]))
         beside = room - _kept(room, goal.jaw_clearance, float(planned.doubt[1]))
-        if now.target.surface is not None and _passes(now, grasp, config):  # the box is larger than what is measured
+        seen, to = now.target.seen, Tip.of(grasp.grasp).rotation()[:2, 1] * float(shifts.low[1] + shifts.high[1])
+        faces = now.target.surface is not None and seen is not None and float(to @ seen.along) <= 0.0
+        if faces and _passes(now, grasp, config):  # the box is larger than the side that it shows, and moved towards
             beside = max(beside, grasp.opening / 2)  # and its middle is between the fingers
         room = float(planned.low[2]) - (gripper.finger_beyond - gripper.finger_length)
         above = room - _kept(room, goal.palm_clearance, float(planned.doubt[2]))

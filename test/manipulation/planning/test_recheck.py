@@ -172,16 +172,17 @@ def test_what_came_between_the_open_fingers_is_not_pushed() -> None:
         check_clearance(thin, dataclasses.replace(thin, neighbours=(pin,)), goal, plan, CONFIG)
 
 
-@pytest.mark.parametrize(("by", "stands"), [(0.008, True), (0.016, False)])
-def test_what_depth_shows_between_the_fingers_may_shift_farther_than_its_box(by: float, stands: bool) -> None:
+@pytest.mark.parametrize(("by", "view", "stands"), [(0.008, -1.0, True), (0.016, -1.0, False), (0.008, 1.0, False)])
+def test_towards_the_camera_a_target_may_shift_as_far_as_depth_shows(by: float, view: float, stands: bool) -> None:
     """The box is 2 cm wider than what was measured; 5 mm more, and a finger would press on that."""
     x, y, z = (
         axis.ravel() for axis in np.meshgrid(np.linspace(0.38, 0.42, 30), (-0.01, 0.01), np.linspace(0.02, 0.055, 15))
     )
     then, now = (seen_target(np.column_stack((x, y + moved, z))) for moved in (0.0, by))
     before, after = (
-        with_target(THEN, dataclasses.replace(THEN.target, seen=each.points, surface=each.surface))
+        with_target(THEN, dataclasses.replace(THEN.target, seen=points, surface=each.surface))
         for each in (then, now)
+        for points in (dataclasses.replace(each.points, along=(0.0, view)),)
     )
     with contextlib.nullcontext() if stands else pytest.raises(SceneChangedError, match="may touch it"):
         check_grasp(before, after, GRASP, CONFIG)
