@@ -365,24 +365,20 @@ class PickSequence:
         if speaks and held is not None:
             scene, goal = held_goal(scene, held, act, falls, over)
         else:
-            goal = self._from_another_side(pick_goal(scene, self._config, self._proposed(scene)), scene)
-            goal = replace(goal, act=act, hand_over=over)
+            goal, target = pick_goal(scene, self._config, self._proposed(scene)), scene.target
+            near = self._config.observation.target_moved
+            empty = [
+                each
+                for each in self._actors.empty
+                if each.label == target.label and math.dist(each.centre, target.solid.centre) <= near
+            ]
+            others = tuple(grasp for grasp in goal.grasps if not any(each.is_side_of(grasp) for each in empty))
+            goal = replace(goal, grasps=others or goal.grasps, act=act, hand_over=over)
         self._begin(PickStage.PLANNING, f"planning a motion for the {scene.target.label}")
         place = partial(place_goal, scene, resolution, config=self._config) if resolution.place else None
         self._asked = True
         plan = self._actors.mover.plan(goal, scene, place, start, cancelled=self._cancelled)
         return Offer(words, seen, scene, goal, plan)
-
-    def _from_another_side(self, goal: PickGoal, scene: PlanningScene) -> PickGoal:
-        """The goal without grasps from where the fingers closed on nothing, unless all are, or the object has moved."""
-        target, near = scene.target, self._config.observation.target_moved
-        empty = [
-            each
-            for each in self._actors.empty
-            if each.label == target.label and math.dist(each.centre, target.solid.centre) <= near
-        ]
-        others = tuple(grasp for grasp in goal.grasps if not any(each.is_side_of(grasp) for each in empty))
-        return replace(goal, grasps=others or goal.grasps)
 
     def _proposed(self, scene: PlanningScene) -> tuple[ProposedGrasp, ...] | None:
         """Grasps of a server; None if no server is used, or `grasp.source` is "both" and the server fails."""

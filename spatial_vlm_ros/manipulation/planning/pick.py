@@ -154,8 +154,7 @@ def pick_goal(
         )
     grasps = tuple(_grasp(candidate, clearance, scene, config) for candidate, clearance in free)
     if scene.target.seen is not None:
-        opened = _opened(varied(grasps, config.grasp.apart, config.goal.most), scene, scene.target.seen, config)
-        grasps = tuple(sorted((_risked(grasp, scene.target.seen, config) for grasp in opened), key=lambda g: -g.score))
+        grasps = _opened(varied(grasps, config.grasp.apart, config.goal.most), scene, scene.target.seen, config)
     return PickGoal(scene.frame_id, scene.stamp_ns, scene.target.id, grasps[: config.goal.most], tuple(rejected))
 
 
@@ -432,7 +431,8 @@ def _opened(
 ) -> tuple[Grasp, ...]:
     """The same grasps with fingers as wide open as the target itself and what is around it leave space.
 
-    From there to the needed opening, nothing may be between the fingers: closing would push it.
+    From there to the needed opening, nothing may be between the fingers: closing would push it. Scores fall by the
+    risk to press on what is hidden.
     """
     found, local = list(grasps), seen.known
     for share in _WIDER:
@@ -450,17 +450,12 @@ def _opened(
         for (number, opening), result in zip(tried, judged(scene, ways, scene.neighbours, config.goal), strict=True):
             if not isinstance(result, Rejection) and result >= config.goal.ample:
                 found[number] = dataclasses.replace(grasps[number], opening=opening, clearance=result)
-    return tuple(found)
-
-
-def _risked(grasp: Grasp, seen: TargetPoints, config: PlanningConfig) -> Grasp:
-    """The grasp, whose score falls by the risk to press on what is hidden."""
-    tip = Tip.of(grasp.grasp)
-    risk = hidden_risk(
-        (seen.known - tip.position) @ tip.rotation(), np.array(seen.along) @ tip.rotation()[:2], grasp.opening, config
-    )
-    term = ("hidden", round(1 - risk, 4))
-    return dataclasses.replace(grasp, score=round(grasp.score * term[1], 4), terms=(*grasp.terms, term))
+    for number, grasp in enumerate(found):
+        tip, turn = Tip.of(grasp.grasp), Tip.of(grasp.grasp).rotation()
+        risk = hidden_risk((local - tip.position) @ turn, np.array(seen.along) @ turn[:2], grasp.opening, config)
+        term = ("hidden", round(1 - risk, 4))
+        found[number] = dataclasses.replace(grasp, score=round(grasp.score * term[1], 4), terms=(*grasp.terms, term))
+    return tuple(sorted(found, key=lambda grasp: -grasp.score))
 
 
 def _grasp(candidate: GraspCandidate, clearance: float, scene: PlanningScene, config: PlanningConfig) -> Grasp:

@@ -299,7 +299,12 @@ class MotionClient:
                 try:
                     self._grip(step, told, last, opened)
                 except NothingHeldError:
-                    self._go_back(plan, told)
+                    for back in plan.way_back:
+                        if back.phase in GRIPS:
+                            self._grip(back, told, False, None)
+                            self.grip, self.holds = "empty", False
+                        else:
+                            self._follow(back, told, True)
                     raise
                 opened = None if step.phase == "close" else step.width
                 self.grip = "holds" if step.phase == "close" else "empty"
@@ -311,15 +316,6 @@ class MotionClient:
             elif step.phase == "release":
                 self._scene.let_go(plan.target_id)
                 self.holds = False
-
-    def _go_back(self, plan: MotionPlan, told: Asked) -> None:
-        """Open the fingers that closed on nothing, and follow the approach back."""
-        for step in plan.way_back:
-            if step.phase in GRIPS:
-                self._grip(step, told, False, None)
-                self.grip, self.holds = "empty", False
-            else:
-                self._follow(step, told, True)
 
     def _slipped(self) -> str:
         """Whether what was held has slipped out of the fingers, in words; "" if not, or if that is not known."""
