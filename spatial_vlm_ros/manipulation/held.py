@@ -98,23 +98,18 @@ def reconciled(
         sure: whether what was done is known: not after a start, nor after a stop while it closed.
     """
     width, low, high = reading.width, config.gripper.opening_min + REACHED, config.gripper.opening_max - REACHED
-    if reading.flag is not None:
-        holds: bool | None = reading.flag
-    elif width is not None and not low < width < high:
-        holds = False  # closed on nothing, or wide open
-    elif width is not None and reading.effort is not None and reading.effort >= _HOLDING * config.motion.gripper_effort:
-        holds = True
-    else:  # a turning joint has no effort that compares with a force
-        slides = config.motion.finger_table == "even"
-        holds = False if reading.effort is not None and slides and width is not None else None
-    if holds is False:
-        return None
+    if reading.flag is False or (reading.flag is None and width is not None and not low < width < high):
+        return None  # closed on nothing, or wide open
     if done is not None or attached is not None:
         return done if done is not None else attached
-    if holds or (width is not None and not sure):
-        size = max(width or 0.0, REACHED)
-        return boxed("", np.eye(4), (size, size, _UNKNOWN_LENGTH), config, measured=False)
-    return None
+    holds = bool(reading.flag)
+    if not holds and not sure and width is not None:
+        # Effort tells only where nothing else is known: fingers may hold without it, and stand somewhere with some. A
+        # turning joint has none that compares with a force.
+        least, slides = _HOLDING * config.motion.gripper_effort, config.motion.finger_table == "even"
+        holds = reading.effort is None or not slides or not least > 0 or reading.effort >= least
+    size = max(width or 0.0, REACHED)
+    return boxed("", np.eye(4), (size, size, _UNKNOWN_LENGTH), config, measured=False) if holds else None
 
 
 def hand_over_pose(config: PlanningConfig) -> Pose | None:

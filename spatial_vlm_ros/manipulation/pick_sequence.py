@@ -38,7 +38,7 @@ from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, Planner, p
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, planning_scene
 from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings
 from spatial_vlm_ros.manipulation.recheck import TRANSIENT, arm_known, check_plan_holds, check_same
-from spatial_vlm_ros.manipulation.sequence import MovedObject, after_steps, moved_by, settled
+from spatial_vlm_ros.manipulation.sequence import ALONE, MovedObject, after_steps, moved_by, settled
 from spatial_vlm_ros.parameters import PlanningConfig, words_in
 from spatial_vlm_ros.parameters.bounds import ARM_ACTS
 from spatial_vlm_ros.spatial.support_check import check_carried_out
@@ -269,6 +269,8 @@ class PickSequence:
 
     def _run(self) -> str:
         held = self._actors.held()
+        if self.plan_only and held is not None and not held.measured:  # nothing opens the hand
+            held = None
         self._seen = seen = self._look(PickStage.RESOLVING, "looking for the object")
         resolution = seen.resolution
         if resolution.status is Status.ANSWERED:
@@ -333,6 +335,8 @@ class PickSequence:
                 seen = self._look(PickStage.RESOLVING, f"looking for the object of step {number + 1}", words)
                 if seen.resolution.status is not Status.OK:
                     raise _StepRefused(seen, f"Step {number + 1} ({said}): {seen.resolution.message}")
+            if parts and parts[-1].goal.falls:
+                raise NotExecutableError(act, said, "where what is let go comes to lie is not known before", ALONE)
             around = self._surroundings(seen)
             near = self._config.observation.neighbour_moved
             around = after_steps(act, said, around, seen.resolution, moved, near)

@@ -15,7 +15,7 @@ from spatial_vlm_ros.manipulation.planning.surroundings import SurroundingObject
 from spatial_vlm_ros.types import Resolution
 from spatial_vlm_ros.types.query import Act
 
-_ALONE = "give the steps one by one"
+ALONE = "give the steps one by one"
 _ROLLS = 0.15  # metres that an object may roll or slide from where a step has put it
 
 
@@ -81,6 +81,6 @@ def after_steps(
         if body is None or body is seen.target or body.id in used:
             which = f"the {each.label}{'' if body is None else f' ({body.id})'}"
             reason = f"it depends on {which}, which an earlier step moves"
-            raise NotExecutableError(act, said, reason, _ALONE)
+            raise NotExecutableError(act, said, reason, ALONE)
         others[others.index(body)] = replace(body, solid=each.after)
     return replace(seen, others=tuple(others))

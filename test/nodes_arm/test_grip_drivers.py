@@ -2,6 +2,7 @@
 """What the client makes of gripper drivers: doubles of ros2_controllers, Franka's, Robotiq's and of digital outputs."""
 
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from spatial_vlm_ros.errors import (
     PlannerUnavailableError,
 )
 from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, PlanStep, Trajectory
+from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
 
 HASTY = GripperParameters(allow_stalling=True, stall_timeout=0.05)  # as Robotiq's, for the Panda's fingers
 FRANKA = {"gripper_interface": "franka", "gripper_action": "/panda_gripper"}
@@ -206,6 +208,13 @@ def test_a_vacuum_gripper_is_judged_by_its_switch(cell: DoubleCell, vacuum: Any,
     with pytest.raises(ExecutionFailedError, match=words):
         client.execute(closing())
     assert not air.asked or air.asked[-1] == (3, 1.0)
+
+
+@pytest.mark.parametrize(("flag", "slips"), [(True, False), (False, True), (None, True)])
+def test_a_switch_tells_more_of_a_thin_object_than_the_width(flag: bool | None, slips: bool) -> None:
+    fingers = SimpleNamespace(width=lambda _: 0.001)
+    parts = {"_closed": 0.0, "_gripper": SimpleNamespace(flag=flag), "_beside": SimpleNamespace(fingers=fingers)}
+    assert bool(MotionClient._slipped(SimpleNamespace(**parts))) == slips  # type: ignore[arg-type]
 
 
 def test_a_gripper_that_reports_nothing_is_not_believed_unless_that_is_allowed(cell: DoubleCell, vacuum: Any) -> None:

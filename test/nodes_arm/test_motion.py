@@ -410,7 +410,9 @@ def test_a_fault_of_controllers_ends_the_execution(arm: Served, fault: dict[str,
     assert f"phase {failure.value.phase!r}" in str(failure.value)
     assert (failure.value.number, failure.value.status_name) == (-4, "EXECUTION_FAILED") or "fail" not in fault
     assert len(arm.controllers.order) == number
-    assert arm.seen() == (EMPTY if failure.value.phase in ("open", "reach", "approach", "close") else HOLDING)
+    phase = failure.value.phase
+    assert arm.seen() == (EMPTY if phase in ("open", "reach", "approach", "close") else HOLDING)
+    assert arm.usual.holds == (phase not in ("open", "reach", "approach")), "fingers that began to close may hold it"
 
 
 def test_a_controller_that_is_not_there_is_named(other: Served) -> None:

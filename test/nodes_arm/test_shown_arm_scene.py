@@ -154,6 +154,22 @@ def test_what_is_held_goes_with_the_tip_with_its_touch_links() -> None:
     assert not desk.moveit.attached
 
 
+def test_what_was_held_is_attached_again_after_it_was_planned_for() -> None:
+    desk, name = Desk(), OWN + BLOCK.id
+    desk.client.show(scene(), never)
+    desk.client.hold(BLOCK.id)
+    for again in (desk.client.hold_again, lambda: desk.client.clear(holds=True)):
+        desk.client.show(scene(CUP), never, held=True)
+        assert not desk.moveit.attached, "each request attaches it"
+        again()
+        assert (desk.moveit.attached[name].link, desk.moveit.attached[name].touch) == (TIP, FINGERS)
+    assert set(desk.another().attached(never)) == {BLOCK.id}
+    desk.client.let_go("in_the_hand")
+    assert (set(desk.moveit.attached), name in desk.moveit.world) == (set(), True)
+    desk.client.hold_again()
+    assert not desk.moveit.attached
+
+
 def test_a_refused_difference_is_a_failure_though_the_objects_of_before_are_there() -> None:
     desk = Desk()
     desk.client.show(scene(), never)

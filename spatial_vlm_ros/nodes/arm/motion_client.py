@@ -137,9 +137,10 @@ class MotionClient:
 
     def _tidy(self) -> None:
         """Remove what a process that died has left in the planner's scene; what it left in the hand may be there."""
-        with contextlib.suppress(SpatialVlmError), self._running(lambda: False):  # the next plan removes it, too
+        with contextlib.suppress(SpatialVlmError):  # the next plan removes it, too
             self._apply.await_it(self.config.motion.server_timeout, lambda: False)
-            self._scene.clear(holds=True)
+            with self._running(lambda: False):
+                self._scene.clear(holds=True)
 
     def check(self) -> None:
         """Check that the arm could be stopped if the planner died."""
@@ -153,8 +154,9 @@ class MotionClient:
         """
         with self._running(cancelled) as told:
             reading, left = FingerReading(*self._beside.read_fingers(told), self._gripper.flag), None
-            if scene and self._get.ready():
-                for name, shapes in self._scene.attached(told).items():
+            with contextlib.suppress(PlannerUnavailableError):
+                found = self._scene.attached(told) if scene and self._get.ready() else {}
+                for name, shapes in found.items():
                     if len(shapes) == 1 and len(shapes[0].size) == 3 and shapes[0].frame == self.config.motion.tip_link:
                         pose = np.linalg.inv(tip_pose(np.eye(4), self.config)) @ shapes[0].pose
                         left = boxed(name, pose, shapes[0].size, self.config)
@@ -247,7 +249,10 @@ class MotionClient:
                 for server in (self._execute, *self._gripper.servers, self._apply, self._get):
                     server.await_it(self.config.motion.server_timeout, told)
                 if plan.hash in self._made:
-                    self._scene.check(*self._made[plan.hash], told)
+                    planned, held, shown = self._made[plan.hash]
+                    self._scene.check(planned, held, shown, told)
+                    if held:
+                        self._scene.hold_again()
                 self._beside.begin(plan.trajectories[0].joint_names if plan.trajectories else (), told)
                 for step in [step for step in plan.steps if step.trajectory is not None][:1]:
                     self._check_start(step, told)
@@ -294,15 +299,16 @@ class MotionClient:
             last = number == len(plan.steps) - 1
             self.holds = self.holds or step.phase == "close"
             if step.phase in GRIPS:
-                self.grip = "doubt"
+                if step.phase == "close" or self.holds:
+                    self.grip = "doubt"
                 self._closed = None
                 try:
                     self._grip(step, told, last, opened)
                 except NothingHeldError:
+                    self.grip, self.holds = "empty", False
                     for back in plan.way_back:
                         if back.phase in GRIPS:
                             self._grip(back, told, False, None)
-                            self.grip, self.holds = "empty", False
                         else:
                             self._follow(back, told, True)
                     raise
@@ -322,10 +328,11 @@ class MotionClient:
         if self._closed is None:
             return ""
         width = self._beside.fingers.width(time.monotonic() - _RECENT)
-        if self._gripper.flag is not False and (width is None or width > self._closed + REACHED):
+        flag = self._gripper.flag
+        if flag or (flag is None and (width is None or width > self._closed + REACHED)):
             return ""
         self.grip = "empty"
-        by = "its switch" if width is None else f"fingers that closed to {max(width, 0.0):.3f} m"
+        by = "its switch" if flag is False or width is None else f"fingers that closed to {max(width, 0.0):.3f} m"
         return f"the object slipped out of the hand, by {by}"
 
     def _follow(self, step: PlanStep, told: Asked, last: bool) -> None:

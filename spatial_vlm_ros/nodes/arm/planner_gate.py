@@ -386,12 +386,17 @@ class PlannerGate(Node):
         started = self._mover.grip == "doubt"
         reading, attached = self._mover.look_at_hand(goal.cancelled.is_set, started)
         self._held = reconciled(self._held, attached, reading, not started, self._planning)
+        if self._held is not None or reading.width is not None or reading.flag is not None:
+            self._mover.grip = "empty" if self._held is None else "holds"
         return self._held
 
     def _moved(self, offer: Offer) -> None:
         target = offer.scene.target
         taken = HeldObject(target.label, target.solid, offer.goal.grasps[offer.plan.grasp])
-        self._held = None if self._mover.grip == "empty" else self._held if offer.goal.held else taken
+        if self._mover.grip == "empty":
+            self._held = None
+        elif self._mover.holds and not offer.goal.held:  # the fingers have begun to close
+            self._held = taken
 
     def _held_box(self) -> str:
         """JSON of what is held, where the hand is now; "" = nothing."""
@@ -424,6 +429,7 @@ class PlannerGate(Node):
                 f"goal {goal.id}", "the plan has changed since it was made", "send the instruction again"
             )
         description = self._arm_description()
+        self._mover.holds = parts[0].goal.held
         self._way.prepare(parts[0], self._planning, description)
         goal.later = list(parts[1:])
         proposal = proposal_of(goal.id, offer, self._config.approval_timeout, self._planning, description)
@@ -518,7 +524,9 @@ class PlannerGate(Node):
                 raise RejectedError(f"goal {goal.id}", "it is not approved", "send the instruction again")
             if goal.begun:  # a later step of what was approved
                 self._way.end()
-                self._way.prepare(goal.later.pop(0), self._planning, self._arm_description())
+                part = goal.later.pop(0)
+                self._mover.holds = part.goal.held
+                self._way.prepare(part, self._planning, self._arm_description())
             self._way.begin()
             if not goal.begun:
                 self._broker.begin(goal.decision)

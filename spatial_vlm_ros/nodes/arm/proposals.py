@@ -145,12 +145,13 @@ def _proposal(goal_id: str, offer: Offer, expires_after: float, motion: PlannedM
             image, why = png(draw_on_scene(motion, taken.data)), ""
         except InputError as error:
             why = str(error)
+    back = _BACK if any(part.plan.way_back for part in offer.parts) else ""
     return Proposal(
         goal_id=goal_id,
         scene_stamp_ns=offer.scene.stamp_ns,
         plan_hash=offer.hash,
         sentence=offer.words.instruction,
-        answer=f"{resolution.message} It would {told(offer)}.{_BACK if offer.plan.way_back else ''}",
+        answer=f"{resolution.message} It would {told(offer)}.{back}",
         seen_from=f"as seen from the {frame.value}" if frame is not None else "no frame of reference was needed",
         target_id=target.id,
         target_label=target.label,

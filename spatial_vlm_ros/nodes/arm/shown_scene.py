@@ -63,11 +63,15 @@ class BodyShape:
 
 @dataclass(frozen=True, eq=False)
 class SceneLook:
-    """A planner's scene as it reports it; it may leave out links and joints. `carried` is what others have attached."""
+    """A planner's scene as it reports it; it may leave out links and joints.
+
+    `carried` is what others have attached, `mine` what this package has, as messages.
+    """
 
     objects: Mapping[str, tuple[BodyShape, ...]]
     attached: Mapping[str, str]
     carried: Sequence[Any]
+    mine: Sequence[Any]
     shapes: Mapping[str, tuple[BodyShape, ...]]
     links: frozenset[str]
     joints: frozenset[str]
@@ -91,6 +95,7 @@ def look_of(scene: Any) -> SceneLook:
         objects={each.id: shapes_of(each) for each in scene.world.collision_objects},
         attached={each.object.id: each.link_name for each in attached},
         carried=[each for each in attached if not each.object.id.startswith(OWN)],
+        mine=[each for each in attached if each.object.id.startswith(OWN)],
         shapes={each.object.id: shapes_of(each.object) for each in attached},
         links=frozenset(each.link_name for each in scene.link_padding),
         joints=frozenset(scene.robot_state.joint_state.name),
@@ -197,6 +202,7 @@ class ShownScene:
     def __init__(self, node: Node, motion: MotionConfig, apply: Service, get: Service) -> None:
         self._node, self._motion, self._apply, self._get = node, motion, apply, get
         self._planned_in: SceneLook | None = None
+        self._off: Sequence[Any] = ()  # what the hand holds, while it is attached with each request instead
 
     def show(self, scene: PlanningScene, told: Asked, held: bool = False) -> SceneLook:
         """Send a scene, after removing everything that this package has left there before.
@@ -209,6 +215,7 @@ class ShownScene:
         """
         left = self._look(told)
         check_links(self._motion, left)
+        self._off = (held and left.mine) or self._off
         self._detach(left)
         frame = scene.frame_id
         bodies = [(obj.id, obj.padded) for obj in (*scene.support, *scene.neighbours, *scene.keep_outs)]
@@ -256,10 +263,17 @@ class ShownScene:
             )
             self._warn(words)
 
+    def hold_again(self) -> None:
+        """Attach again what the hand held before it was planned for, for whoever comes after this process."""
+        if self._off:
+            self._tell(messages.scene_diff(attached=self._off), "hold")
+
     def let_go(self, name: str) -> None:
-        """Detach an object at its current pose."""
-        body = messages.attached_by_name(OWN + name, self._motion.tip_link, (), attach=False)
-        self._tell(messages.scene_diff(attached=[body]), "let go of")
+        """Detach an object, or what was held before, at its current pose."""
+        for each in [body.object.id for body in self._off] or [OWN + name]:
+            body = messages.attached_by_name(each, self._motion.tip_link, (), attach=False)
+            self._tell(messages.scene_diff(attached=[body]), "let go of")
+        self._off = ()
 
     def clear(self, holds: bool = False) -> None:
         """Remove every object of this package, whoever left it; what is attached stays if the hand `holds` it.
@@ -277,10 +291,13 @@ class ShownScene:
             return
         if not holds:
             self._detach(left)
+            self._off = ()
         names = left.ours if holds else left.ours | left.held
         removed = [messages.removed_object(n, self._motion.planning_frame) for n in sorted(names)]
         if removed:
             self._tell(messages.scene_diff(removed), "remove")
+        if holds and not left.held:
+            self.hold_again()
 
     def _detach(self, left: SceneLook) -> None:
         for name in sorted(left.held):

@@ -502,6 +502,20 @@ def test_what_the_first_of_two_steps_leaves_in_the_hand_stands_against_the_secon
     assert "the hand holds the chick" in ending.message
 
 
+def test_nothing_follows_what_is_let_fall_and_a_plan_alone_does_not_ask_what_an_unknown_hand_holds() -> None:
+    drop = dataclasses.replace(of_held("drop it").resolution, query=parse("drop it, then pick up the cup")[0])
+    steps = Request((ResolvedStep("release", "drop it"), ResolvedStep("take", "pick up the cup")))
+    dropping = dataclasses.replace(of_held("drop it"), resolution=dataclasses.replace(drop, request=steps))
+    cell = Cell(dropping, cup_seen())
+    cell.hand = block()
+    ending = cell.run()
+    assert (ending.status.value, ending.moved) == ("NOT_EXECUTABLE", False)
+    assert "where what is let go comes to lie is not known before" in ending.message
+    looking = Cell(seen())
+    looking.hand = block(measured=False)
+    assert looking.run(plan_only=True).status is Status.OK
+
+
 # ------------------------------------------------------------------------------------------------ in the hand
 
 IN_HAND = SurroundingObject(HELD_ID, "block", Solid((0.4, 0.0, 0.3), 0.0, (0.04, 0.05, 0.06)), (0.001,) * 3)  # type: ignore[arg-type]
@@ -569,6 +583,9 @@ def test_what_does_not_fit_what_is_held_is_refused_before_a_plan(
         pytest.param("", "", FingerReading(0.08), False, None, id="wide open"),
         pytest.param("block", "", FingerReading(0.001), True, None, id="it slipped: closed on nothing"),
         pytest.param("block", "", FingerReading(0.04, 15.0), True, "block", id="what was done"),
+        pytest.param("block", "", FingerReading(0.04, 0.5), True, "block", id="held by a gear, without effort"),
+        pytest.param("", "", FingerReading(0.06, 3.0), True, None, id="opened half, with some effort"),
+        pytest.param("", "cup", FingerReading(0.04, 0.5), False, "cup", id="attached, without effort"),
         pytest.param("", "cup", FingerReading(0.04, 15.0), False, "cup", id="after a start, by the planner's scene"),
         pytest.param("", "", FingerReading(0.04, 15.0), False, "", id="after a start, something"),
         pytest.param("", "", FingerReading(0.04, 0.001), False, None, id="half open, and nothing presses"),
