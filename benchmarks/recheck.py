@@ -181,7 +181,7 @@ def keep(found: list[Record], setting: Record) -> tuple[Record, list[Claim]]:
     for record in sorted(records, key=lambda r: r["number"]):
         kinds.setdefault((record["kind"], record["size"]), []).append(record)
     rows = [(kind, size, *row(group)) for (kind, size), group in kinds.items()]
-    same = [r for r in records if r["kind"] != "new object"]  # a new object is refused at any position
+    same = [r for r in records if r["kind"] != "new object"]  # a new object matters by where it stands
     rows += [("all but new objects", "", *row(same)), ("all", "", *row(records))]
     calm = kinds.get(("nothing", "0 mm"), [])
     passed = [r for r in records if r["said"] == "passed"]

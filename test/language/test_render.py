@@ -88,7 +88,11 @@ def phrases(draw: st.DrawFn, depth: int = 2, countable: bool = True) -> NounPhra
     """A noun phrase with relations down to a depth."""
     head = draw(heads(countable))
     relations = tuple(draw(st.lists(clauses(depth), max_size=2 if depth == 2 else 1))) if depth > 0 else ()
-    meant = {(clause.relation, clause.anchors): clause for clause in relations}  # none contradicts another
+    meant = {
+        (clause.relation, clause.anchors): clause
+        for clause in relations
+        if clause.relation != "other than" or clause.anchors[0].category != head.category
+    }  # none contradicts another, nor its object
     return replace(head, relations=tuple(meant.values()))
 
 

@@ -234,7 +234,7 @@ def test_the_arm_is_drawn_as_the_topic_robot_description_has_it(still: Cell, sou
     told = still.node.create_publisher(String, "robot_description", qos.DESCRIPTION)
     told.publish(String(data=text))
     try:
-        with still.another_gate(robot_description=source):
+        with still.another_gate(robot_description=source, **{"motion.controller_actions": "/other/follow"}):
             if source == "''":
                 still.until(lambda: told.get_subscription_count() > 1, "both gates hear the description")
             picking, proposal = still.proposed(pick=still.other_pick)
