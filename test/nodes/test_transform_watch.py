@@ -119,6 +119,16 @@ def test_odometry_that_comes_late_is_awaited() -> None:
     late.join()
 
 
+def test_the_newest_transforms_are_refused_once_nothing_comes_any_more() -> None:
+    now = [1 * SECOND]
+    watch = TransformWatch(MOBILE, SOON, lambda: now[0])
+    watch.add(odom(1.0, x=1.5), static=False)
+    assert watch.latest("odom", "base").translation[0] == 1.5
+    now[0] += int((MOBILE.max_age + 0.1) * SECOND)
+    with pytest.raises(TransformUnavailableError, match=r"the newest one is .* s old. Check that the arm's TF"):
+        watch.latest("odom", "base")
+
+
 @pytest.mark.parametrize("base", ["odom", "/odom"])
 def test_a_base_does_not_stand_still_against_itself(base: str) -> None:
     with pytest.raises(InputError, match=r"observation\.fixed_frame"):

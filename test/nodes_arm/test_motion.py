@@ -176,6 +176,11 @@ def test_no_step_begins_while_the_resolver_may_be_dead(arm: Served, monkeypatch:
     arm.usual.execute(plan)
     assert moved[:20] == [0] * 20
     assert arm.controllers.order == TAKEN
+    plan, arm.controllers.obj = arm.plan(scene()), 0.0
+    asked = len(moved)
+    with pytest.raises(errors.NothingHeldError):
+        arm.usual.execute(plan)
+    assert len(moved) - asked >= 4 + len(plan.way_back), "each step of the way back waits, too"
 
 
 def test_it_plans_from_where_it_is_told_and_shows_the_scene_of_the_last_plan(arm: Served) -> None:

@@ -289,10 +289,7 @@ class MotionClient:
         elif self._closed is None:  # held since before a start of this process
             self._closed = self.config.gripper.opening_min
         for number, step in enumerate(plan.steps):
-            while self._waits() and not told():
-                self._stopped.wait(_TURN)
-            if told():
-                raise CancelledError(f"execution was stopped before phase {step.phase!r}")
+            self._await_turn(step, told)
             slip = self._slipped()
             if slip:
                 raise ExecutionFailedError(step.phase, f"{slip}; the arm stands still", _SLIPPED)
@@ -307,6 +304,7 @@ class MotionClient:
                 except NothingHeldError:
                     self.grip, self.holds = "empty", False
                     for back in plan.way_back:
+                        self._await_turn(back, told)
                         if back.phase in GRIPS:
                             self._grip(back, told, False, None)
                         else:
@@ -322,6 +320,13 @@ class MotionClient:
             elif step.phase == "release":
                 self._scene.let_go(plan.target_id)
                 self.holds = False
+
+    def _await_turn(self, step: PlanStep, told: Asked) -> None:
+        """Begin no step while the resolver may be dead, nor after a stop."""
+        while self._waits() and not told():
+            self._stopped.wait(_TURN)
+        if told():
+            raise CancelledError(f"execution was stopped before phase {step.phase!r}")
 
     def _slipped(self) -> str:
         """Whether what was held has slipped out of the fingers, in words; "" if not, or if that is not known."""
@@ -369,7 +374,8 @@ class MotionClient:
     def _withdrawn(self, step: PlanStep, code: Any, last: bool) -> None:
         """Raise what happened to a trajectory that was cancelled; returns if the plan ran to its end."""
         stand = self._beside.await_still(self._beside.halt)
-        why = self._beside.watchdog.tripped or self._slipped()
+        tripped = self._beside.watchdog.tripped
+        why = tripped or self._slipped()
         if code.val == SUCCESS and stand is Stand.STILL:
             if last:
                 return
@@ -381,7 +387,7 @@ class MotionClient:
             raise ExecutionFailedError(step.phase, f"it was told to stop, and the arm {stand.value}", _LOOK)
         said = f"execution was stopped in phase {step.phase!r}; the arm stands still"
         if why:
-            repair = _SLIPPED if why == self._slipped() else "check the logs, then send the instruction again"
+            repair = "check the logs, then send the instruction again" if tripped else _SLIPPED
             raise ExecutionFailedError(step.phase, f"{why}; the arm stands still", repair)
         raise CancelledError(said)
 

@@ -119,7 +119,11 @@ class TransformWatch:
         return self._buffer.lookup(base, camera, stamp_ns)
 
     def latest(self, base: str, link: str) -> Transform:
-        """base_T_link by the newest transforms."""
+        """base_T_link by the newest transforms; TransformUnavailableError if they are older than `max_age`."""
+        stamp_ns = self._buffer.latest_stamp(base, link)
+        if stamp_ns is not None and not self.age(stamp_ns) <= self._config.max_age:
+            reason, repair = f"the newest one is {self.age(stamp_ns):.1f} s old", "check that the arm's TF is published"
+            raise TransformUnavailableError(base, link, reason, repair)
         return self._buffer.lookup(base, link)
 
     def mount(self, base: str, camera: str, links: Iterable[str]) -> Transform | None:
