@@ -24,9 +24,7 @@ from benchmarks.harness import arguments, finish, share, show
 from benchmarks.scenes import random_tabletop
 from spatial_vlm_ros import Detection, PinholeCamera, Resolver, ResolverConfig, RgbdFrame, Status
 from spatial_vlm_ros.geometry.lift import build_scene
-from spatial_vlm_ros.sim.sensor import noisy
-from spatial_vlm_ros.sim.shapes import Cylinder, Sphere
-from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
+from spatial_vlm_ros.sim.tabletop import Body, Cylinder, Rendering, Sphere, World, look_at, noisy, render
 from spatial_vlm_ros.types.proportions import wilson
 
 CLEAR = 0.02

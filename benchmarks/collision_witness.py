@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, PlannedTrajectory
-from spatial_vlm_ros.sim.arm.description import robot_spec
+from spatial_vlm_ros.sim.arm.cell import robot_spec
 from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory
-from spatial_vlm_ros.sim.compilation import load_mujoco
 from spatial_vlm_ros.sim.meshes import Array
+from spatial_vlm_ros.sim.physics import load_mujoco
 
 RATE = 500.0  # Hz at which trajectories are checked
 DEEP = 1e-4  # metres; less depth is only touching, or rounding

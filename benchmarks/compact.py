@@ -38,8 +38,8 @@ from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends.compact import shipped
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
-from spatial_vlm_ros.sim.sensor import STEREO, VGA, noisy
 from spatial_vlm_ros.sim.settled import settled_tabletop
+from spatial_vlm_ros.sim.tabletop import STEREO, VGA, noisy
 from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
 
 MASSES = (0.8, 0.6)

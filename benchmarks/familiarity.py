@@ -28,8 +28,8 @@ from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.perception.backends.compact import CompactGrounder, load, shipped
 from spatial_vlm_ros.perception.labels import label_fit
 from spatial_vlm_ros.recording.frame_folder import load_frame
-from spatial_vlm_ros.sim.sensor import camera_of
 from spatial_vlm_ros.sim.settled import DEMO_WORLDS, settled_tabletop
+from spatial_vlm_ros.sim.tabletop import camera_of
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
 CONFIDENT, OVERLAP = 0.9, 0.5

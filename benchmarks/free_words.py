@@ -26,9 +26,7 @@ from benchmarks.harness import arguments, finish
 from spatial_vlm_ros import Detection, Resolver, Status
 from spatial_vlm_ros.parameters import config_from
 from spatial_vlm_ros.perception.coordinates import NamedObject
-from spatial_vlm_ros.sim.sensor import noisy
-from spatial_vlm_ros.sim.shapes import Box
-from spatial_vlm_ros.sim.tabletop import Body, look_at, render
+from spatial_vlm_ros.sim.tabletop import Body, Box, look_at, noisy, render
 from spatial_vlm_ros.types import Rgb, RgbdFrame
 
 FIRST_SEED = 650_000

@@ -10,9 +10,20 @@ from types import MappingProxyType
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.sim.sensor import noisy
-from spatial_vlm_ros.sim.shapes import Box, Cup, Cylinder, Shape, Sphere
-from spatial_vlm_ros.sim.tabletop import COLOURS, Body, Rendering, World, look_at, render
+from spatial_vlm_ros.sim.tabletop import (
+    COLOURS,
+    Body,
+    Box,
+    Cup,
+    Cylinder,
+    Rendering,
+    Shape,
+    Sphere,
+    World,
+    look_at,
+    noisy,
+    render,
+)
 from spatial_vlm_ros.types import Detection, OrientedBox, PinholeCamera, RgbdFrame, SceneObject, Transform
 
 LABELS = ("cup", "mug", "can", "box")

@@ -25,8 +25,8 @@ from benchmarks.harness import Claim, arguments, finish, share, show
 from spatial_vlm_ros import Resolver, ResolverConfig, RgbdFrame, Status
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
-from spatial_vlm_ros.sim.sensor import STEREO, VGA, noisy
 from spatial_vlm_ros.sim.settled import CLEAR, settled_tabletop
+from spatial_vlm_ros.sim.tabletop import STEREO, VGA, noisy
 from spatial_vlm_ros.sim.truth import TrueObject, margin
 
 FIRST_SEED = 10_000

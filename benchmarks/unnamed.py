@@ -30,9 +30,9 @@ from spatial_vlm_ros.manipulation.planning.motion import check_way_seen
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.sim.arm.cell import ArmCell
 from spatial_vlm_ros.sim.arm.worlds import TableLayout, layout
-from spatial_vlm_ros.sim.compilation import PlacedModel
-from spatial_vlm_ros.sim.kinds import make
 from spatial_vlm_ros.sim.meshes import Model, scaled
+from spatial_vlm_ros.sim.physics import PlacedModel
+from spatial_vlm_ros.sim.settled import make
 from spatial_vlm_ros.types import Detection
 
 FIRST_SEED = 95000  # different from those of tests and other benchmarks

@@ -39,12 +39,11 @@ from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks
 from spatial_vlm_ros.manipulation.occupancy.watching import IntrusionWatch, box_hull, swept_space
 from spatial_vlm_ros.manipulation.planning.hulls import LinkHull
 from spatial_vlm_ros.parameters import PlanningConfig
-from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell
-from spatial_vlm_ros.sim.arm.view import ArmView
+from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell, ArmView
 from spatial_vlm_ros.sim.arm.worlds import layout
-from spatial_vlm_ros.sim.compilation import PlacedModel
-from spatial_vlm_ros.sim.kinds import make
-from spatial_vlm_ros.sim.sensor import VGA
+from spatial_vlm_ros.sim.physics import PlacedModel
+from spatial_vlm_ros.sim.settled import make
+from spatial_vlm_ros.sim.tabletop import VGA
 from spatial_vlm_ros.types import Detection, Transform
 from spatial_vlm_ros.types.proportions import wilson
 

@@ -23,13 +23,9 @@ from spatial_vlm_lab.comparison.comparison_table import draw_comparison
 from spatial_vlm_lab.comparison.relation_comparison import ComparisonPlan, compare_sentence, expected_of, judges_of
 from spatial_vlm_ros import ResolverConfig
 from spatial_vlm_ros.recording.frame_folder import load_frame, write_frame
-from spatial_vlm_ros.sim.compilation import PlacedModel
-from spatial_vlm_ros.sim.kinds import make
-from spatial_vlm_ros.sim.physics import PhysicsWorld
-from spatial_vlm_ros.sim.scenery import random_scenery
-from spatial_vlm_ros.sim.sensor import VGA, noisy
-from spatial_vlm_ros.sim.settled import BASE
-from spatial_vlm_ros.sim.tabletop import look_at
+from spatial_vlm_ros.sim.physics import PhysicsWorld, PlacedModel
+from spatial_vlm_ros.sim.settled import BASE, make
+from spatial_vlm_ros.sim.tabletop import VGA, look_at, noisy, random_scenery
 
 NAME, WORDS = "behind", "the chick behind the cup"
 RULE = "rule=examples.higher_is_farther:HigherIsFarther"

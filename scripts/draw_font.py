@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draw the characters for text on images: a sheet of them and their widths, for `output/lettering.py`.
+"""Draw the characters for text on images: a sheet of them and their widths, for `output/drawing.py`.
 
 OpenCV in common robot distributions draws letters like a plotter, in single strokes and only in ASCII. Needs Pillow and
 the files of Roboto (Apache-2.0), for example from `pip download --no-deps font-roboto`.

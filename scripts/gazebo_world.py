@@ -14,11 +14,10 @@ from xml.etree.ElementTree import Element, SubElement
 import numpy as np
 
 from scripts.inertia import mass_properties
-from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.meshes import Array, CollisionPiece, Colour, Mesh, Model
-from spatial_vlm_ros.sim.scenery import Scenery
-from spatial_vlm_ros.sim.sensor import VGA
+from spatial_vlm_ros.sim.physics import PlacedModel
 from spatial_vlm_ros.sim.settled import demo_camera, story
+from spatial_vlm_ros.sim.tabletop import VGA, Scenery
 from spatial_vlm_ros.types import PinholeCamera, Transform, Vector3
 
 SDF_VERSION = "1.9"

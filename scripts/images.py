@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from spatial_vlm_ros.sim.sensor import noisy
+from spatial_vlm_ros.sim.tabletop import noisy
 from spatial_vlm_ros.types import Detection, Rgb, RgbdFrame
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ _LONG = re.compile(r"(?<!scale\()\d+\.\d{3,}")  # not the size of letters
 
 def demo_frame(world: str) -> tuple[RgbdFrame, tuple[Detection, ...]]:
     """Render a world of the demo with the noise of a sensor; the detections are true."""
-    from spatial_vlm_ros.sim.sensor import VGA
     from spatial_vlm_ros.sim.settled import DEMO_WORLDS
+    from spatial_vlm_ros.sim.tabletop import VGA
 
     with DEMO_WORLDS[world]() as simulated:
         seen = simulated.render(VGA)

@@ -23,9 +23,7 @@ from spatial_vlm_ros.parameters import PlanningConfig, StreamConfig, config_from
 from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.sim.examples import CAMERA, chicks_and_cup, chicks_and_cup_frame
-from spatial_vlm_ros.sim.sensor import noisy
-from spatial_vlm_ros.sim.shapes import Box, Cup, Sphere
-from spatial_vlm_ros.sim.tabletop import Body, World, look_at, render
+from spatial_vlm_ros.sim.tabletop import Body, Box, Cup, Sphere, World, look_at, noisy, render
 from spatial_vlm_ros.types import Detection, NounPhrase, Resolution, Rgb, Status
 
 UNUSED = ("NEEDS_APPROVAL",)

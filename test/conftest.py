@@ -30,9 +30,8 @@ from spatial_vlm_ros.geometry.camera import normalised_grid
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, ResolverConfig
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.sim.compilation import load_mujoco
-from spatial_vlm_ros.sim.shapes import Box, Cup, Cylinder, Sphere
-from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
+from spatial_vlm_ros.sim.physics import load_mujoco
+from spatial_vlm_ros.sim.tabletop import Body, Box, Cup, Cylinder, Rendering, Sphere, World, look_at, render
 from spatial_vlm_ros.types import Detection, Mask, PinholeCamera, Resolution, RgbdFrame, Scene, SceneObject, Vector3
 
 # A test that imports MuJoCo in its own way would settle how MuJoCo's renderer draws: off screen, as the package has it.

@@ -25,7 +25,7 @@ from spatial_vlm_ros.parameters import (
     planning_from,
     settings_from,
 )
-from spatial_vlm_ros.parameters.settings import values_of
+from spatial_vlm_ros.parameters.nodes import values_of
 from spatial_vlm_ros.types import FrameOfReference
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,18 +12,18 @@ from frame_files import case, write_cases
 
 from spatial_vlm_lab.benchmarks.asking import read_benchmark
 from spatial_vlm_lab.benchmarks.relations import WHATSUP
-from spatial_vlm_lab.scoring.rows import read_runs
+from spatial_vlm_lab.scoring.case_result import read_runs
 from spatial_vlm_ros import Resolver, load_frame
 from spatial_vlm_ros.doctor.bags import examine_bag
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog, verify
 from spatial_vlm_ros.manipulation.planning.robot_model import read_hulls
 from spatial_vlm_ros.recording import frame_folder as frames
-from spatial_vlm_ros.recording.answering import answer_cases
-from spatial_vlm_ros.recording.bags.reader import open_bag
+from spatial_vlm_ros.recording.bags.topics import open_bag
 from spatial_vlm_ros.recording.bags.writer import record
 from spatial_vlm_ros.recording.cases import load_cases
 from spatial_vlm_ros.recording.frame_folder import write_frame
+from spatial_vlm_ros.recording.replay import answer_cases
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.spatial.second_opinion import load_reliabilities
 from spatial_vlm_ros.types import Detection

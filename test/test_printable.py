@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from rich.table import Table
 from rich.tree import Tree
 
-from spatial_vlm_lab.reports.sections import escape
+from spatial_vlm_lab.reports.report import escape
 from spatial_vlm_ros.cli.group import Group, print_json, say
 from spatial_vlm_ros.cli.live import print_progress
 from spatial_vlm_ros.errors import InputError

@@ -18,7 +18,7 @@ from spatial_vlm_ros import resolver as resolver_module
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.labels import label_match
-from spatial_vlm_ros.recording.answering import answer_cases
+from spatial_vlm_ros.recording.replay import answer_cases
 from spatial_vlm_ros.resolver import phrases_of, understood
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Detection, Resolution, Status
@@ -141,7 +141,7 @@ def test_the_real_frames_are_lifted_once_each(real_frames: Path, lifts: list[int
 
 
 def test_a_batch_goes_on_after_a_fault(real_frames: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spatial_vlm_ros.recording import answering
+    from spatial_vlm_ros.recording import replay as answering
 
     load = answering.load_frame
     first = next(answer_cases(real_frames, Resolver())).case.frame

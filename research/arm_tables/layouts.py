@@ -19,12 +19,10 @@ from research.arm_tables.catalogue import Catalogue
 from research.rendered.meshes import Floats
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.sim.arm.worlds import TRAY, TableLayout, arm_camera, arm_room
-from spatial_vlm_ros.sim.compilation import PlacedModel
-from spatial_vlm_ros.sim.kinds import make
 from spatial_vlm_ros.sim.meshes import Model
-from spatial_vlm_ros.sim.physics import PhysicsWorld
-from spatial_vlm_ros.sim.sensor import VGA
-from spatial_vlm_ros.sim.settled import broken
+from spatial_vlm_ros.sim.physics import PhysicsWorld, PlacedModel
+from spatial_vlm_ros.sim.settled import broken, make
+from spatial_vlm_ros.sim.tabletop import VGA
 from spatial_vlm_ros.sim.truth import Placed, margin
 
 TARGET, ANCHOR, TWIN = "target", "anchor", "twin"

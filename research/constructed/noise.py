@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 
 from research.constructed.distribution import ErrorShares
-from spatial_vlm_ros.sim.sensor import STEREO, noisy
-from spatial_vlm_ros.sim.tabletop import as_bytes
+from spatial_vlm_ros.sim.tabletop import STEREO, as_bytes, noisy
 from spatial_vlm_ros.types import Detection, Mask, RgbdFrame
 
 NOISES = ("none", "stereo", "tof")

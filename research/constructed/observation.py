@@ -17,11 +17,8 @@ from research.constructed.stage import Stage
 from research.constructed.standpoint import Standpoint
 from research.constructed.still import Still
 from spatial_vlm_ros.geometry.camera import project
-from spatial_vlm_ros.sim.compilation import PlacedModel, load_mujoco
-from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
-from spatial_vlm_ros.sim.scenery import random_scenery
-from spatial_vlm_ros.sim.sensor import VGA
-from spatial_vlm_ros.sim.tabletop import look_at
+from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld, PlacedModel, load_mujoco
+from spatial_vlm_ros.sim.tabletop import VGA, look_at, random_scenery
 from spatial_vlm_ros.types import Detection, FrameOfReference, Mask, RgbdFrame, Transform
 
 BASE = "base_link"

@@ -21,7 +21,7 @@ from research.constructed.stage import (
     support,
 )
 from research.constructed.still import Form, Still, clearance, depth_inside
-from spatial_vlm_ros.sim.furniture import drawers_of
+from spatial_vlm_ros.sim.small_objects import drawers_of
 from spatial_vlm_ros.types import NounPhrase, RelationClause, Status, Vector3
 
 _SUPPORTING = ("box", "crate", "stool", "board", "tray", "plate")

@@ -13,9 +13,9 @@ from research.constructed.distribution import CLUTTER, DISTRACTORS, METRIC, REAC
 from research.constructed.oracle import Situation
 from research.constructed.standpoint import Standpoint
 from research.constructed.still import Form, Still, clearance, depth_inside
-from spatial_vlm_ros.sim.compilation import PlacedModel
-from spatial_vlm_ros.sim.kinds import make
 from spatial_vlm_ros.sim.meshes import Array
+from spatial_vlm_ros.sim.physics import PlacedModel
+from spatial_vlm_ros.sim.settled import make
 from spatial_vlm_ros.sim.tabletop import COLOURS
 from spatial_vlm_ros.types import FrameOfReference, NounPhrase, Status, Vector3
 

@@ -32,8 +32,8 @@ from spatial_vlm_lab.scoring.frame_truth import read_frame_truth
 from spatial_vlm_lab.scoring.outcome import judge
 from spatial_vlm_ros.geometry import extent, support
 from spatial_vlm_ros.perception import labels
-from spatial_vlm_ros.recording.answering import answer_cases
 from spatial_vlm_ros.recording.cases import Case
+from spatial_vlm_ros.recording.replay import answer_cases
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.spatial import clauses, phrase_scorer, placement, superlatives, tops
 from spatial_vlm_ros.spatial.parts import finding

@@ -42,8 +42,7 @@ from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.language.words import plural
 from spatial_vlm_ros.recording.cases import load_cases
 from spatial_vlm_ros.resolver import ObservedFrame
-from spatial_vlm_ros.sim.sensor import noisy
-from spatial_vlm_ros.sim.tabletop import look_at, render
+from spatial_vlm_ros.sim.tabletop import look_at, noisy, render
 from spatial_vlm_ros.types import Detection, PinholeCamera, Resolution, Status
 from spatial_vlm_ros.types.proportions import wilson
 

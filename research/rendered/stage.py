@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from research.rendered.items import COLOURS, Item, PlacedItem, samples
 from research.rendered.meshes import Floats, Mesh, box
-from spatial_vlm_ros.sim.compilation import load_mujoco
+from spatial_vlm_ros.sim.physics import load_mujoco
 
 WIDTH, HEIGHT = 640, 480
 TABLE = (1.2, 0.8, 0.7)

@@ -25,11 +25,10 @@ from research.constructed.questions import COUNTER, USUAL
 from research.constructed.scaling import stretched
 from research.constructed.stage import FRONTED, NATURAL, NoRoom, Play, Stage
 from spatial_vlm_ros.errors import InputError, UnknownNameError
-from spatial_vlm_ros.sim import furniture
-from spatial_vlm_ros.sim.compilation import PlacedModel
-from spatial_vlm_ros.sim.kinds import FURNITURE, KINDS, make
-from spatial_vlm_ros.sim.scenery import random_scenery
-from spatial_vlm_ros.sim.tabletop import look_at
+from spatial_vlm_ros.sim import small_objects as furniture
+from spatial_vlm_ros.sim.physics import PlacedModel
+from spatial_vlm_ros.sim.settled import FURNITURE, KINDS, make
+from spatial_vlm_ros.sim.tabletop import look_at, random_scenery
 from spatial_vlm_ros.types import Resolution, Status
 
 pytestmark = pytest.mark.usefixtures("_mujoco")

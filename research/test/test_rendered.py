@@ -285,7 +285,7 @@ def test_the_judge_shares_nothing_with_what_it_judges() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names])
     }
-    assert {name for name in used if name.startswith("spatial_vlm_ros")} == {"spatial_vlm_ros.sim.compilation"}
+    assert {name for name in used if name.startswith("spatial_vlm_ros")} == {"spatial_vlm_ros.sim.physics"}
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))

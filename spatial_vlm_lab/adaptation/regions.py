@@ -32,8 +32,7 @@ from torch.nn import functional as F
 
 from spatial_vlm_lab.adaptation.lessons import with_article
 from spatial_vlm_lab.adaptation.models import AdaptSettings, select_strategy, show_whole_images
-from spatial_vlm_lab.adaptation.scores import place_score
-from spatial_vlm_lab.adaptation.views import StoredView, unique_objects
+from spatial_vlm_lab.adaptation.views import StoredView, place_score, unique_objects
 from spatial_vlm_lab.training.images import BoxXyxy
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.boxes import overlaps

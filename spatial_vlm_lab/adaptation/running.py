@@ -22,18 +22,26 @@ from spatial_vlm_lab.adaptation import models
 from spatial_vlm_lab.adaptation.lessons import LocationWords, RelationLessons, learnt, located
 from spatial_vlm_lab.adaptation.models import AdaptSettings
 from spatial_vlm_lab.adaptation.regions import region_scores, region_teacher, seeded_model
-from spatial_vlm_lab.adaptation.scores import card_text, judged, overlaps, scores_of, tally_of
-from spatial_vlm_lab.adaptation.views import Parts, group_path, labelled_views, read_store, write_group
+from spatial_vlm_lab.adaptation.views import (
+    Parts,
+    card_text,
+    group_path,
+    judged,
+    labelled_views,
+    overlaps,
+    read_store,
+    scores_of,
+    tally_of,
+    write_group,
+)
 from spatial_vlm_lab.comparison.judge_calibration import judge_json
-from spatial_vlm_lab.progress import progress_bars
-from spatial_vlm_lab.training.loop import STATE, TrainingLoop, check_identity
+from spatial_vlm_lab.training.loop import STATE, TrainingLoop, check_identity, progress_bars
 from spatial_vlm_ros import __version__
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
 from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.files.documents import LARGEST_JSON, read_json
-from spatial_vlm_ros.files.folders import put_folder
 from spatial_vlm_ros.files.reading import read_bytes
-from spatial_vlm_ros.files.writing import write_text
+from spatial_vlm_ros.files.writing import put_folder, write_text
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.perception.backends import scoring
 from spatial_vlm_ros.perception.backends.onboard import best_device

@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from spatial_vlm_lab.benchmarks import protocol
 from spatial_vlm_lab.benchmarks import published_files as files
-from spatial_vlm_lab.benchmarks import scores
 from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkItem, Graded, PublishedScore, Scores, choice_truth
 
 _LETTERS = string.ascii_uppercase
@@ -104,13 +104,13 @@ def right_by_cambrian(reply: str, choices: Sequence[str], right: int, of_3d: boo
 
 def _score_cv_bench(graded: Graded) -> Scores:
     """CV-Bench is the mean of 2D and 3D; 2D is the mean of the accuracies on ADE20K and COCO, 3D that on Omni3D."""
-    parts = scores.by_part(graded, "source")
+    parts = protocol.by_part(graded, "source")
     found = [
-        *scores.mean_of_parts("CV-Bench", parts, {_IN_2D[0]: 0.25, _IN_2D[1]: 0.25, _IN_3D: 0.5}),
-        *scores.mean_of_parts("2D", parts, dict.fromkeys(_IN_2D, 0.5)),
-        *(scores.accuracy("3D", items) for source, items in parts.items() if source == _IN_3D),
+        *protocol.mean_of_parts("CV-Bench", parts, {_IN_2D[0]: 0.25, _IN_2D[1]: 0.25, _IN_3D: 0.5}),
+        *protocol.mean_of_parts("2D", parts, dict.fromkeys(_IN_2D, 0.5)),
+        *(protocol.accuracy("3D", items) for source, items in parts.items() if source == _IN_3D),
     ]
-    return tuple(found) or (scores.accuracy("accuracy", graded),)
+    return tuple(found) or (protocol.accuracy("accuracy", graded),)
 
 
 CV_BENCH = Benchmark(
@@ -175,9 +175,9 @@ def blink_choice(reply: str, choices: Sequence[str]) -> str | None:
 
 def _score_blink(graded: Graded) -> Scores:
     """The accuracy of each task, and their mean if both are present; the authors' is of all fourteen tasks."""
-    tasks = scores.by_part(graded, "task")
-    mean = scores.mean_of_parts("mean of the tasks", tasks, dict.fromkeys(tasks, 1 / len(tasks)))
-    return (*(mean if len(tasks) > 1 else ()), *scores.of_parts(graded, "task"))
+    tasks = protocol.by_part(graded, "task")
+    mean = protocol.mean_of_parts("mean of the tasks", tasks, dict.fromkeys(tasks, 1 / len(tasks)))
+    return (*(mean if len(tasks) > 1 else ()), *protocol.of_parts(graded, "task"))
 
 
 BLINK = Benchmark(
@@ -314,7 +314,7 @@ def _score_threedsr(graded: Graded) -> Scores:
     """
     found = [_grouped(rule, graded, rule) for rule in VARIANT_RULES]
     for split, parts in (("type", _CATEGORIES), ("category", _TYPE_OF)):
-        there = scores.by_part(graded, split)
+        there = protocol.by_part(graded, split)
         found += [_grouped(f"CircularEval, {part}", there[part], "CircularEval") for part in parts if part in there]
     return tuple(found)
 
@@ -331,7 +331,9 @@ def _grouped(name: str, graded: Graded, rule: str) -> PublishedScore:
         told.append(f"{lacking} of {len(answered)} groups lack an answer to a variant, so the score may be too high")
     if alone and rule != "each variant on its own":
         told.append(f"{alone} of {len(answered)} groups have only one variant")
-    return scores.share_of(name, [all(right[key] for key in keys) for keys in answered.values()], note="; ".join(told))
+    return protocol.share_of(
+        name, [all(right[key] for key in keys) for keys in answered.values()], note="; ".join(told)
+    )
 
 
 THREEDSR = Benchmark(

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_lab.benchmarks import protocol, scores
+from spatial_vlm_lab.benchmarks import protocol
 from spatial_vlm_lab.benchmarks import published_files as files
 from spatial_vlm_ros.errors import FileError, InputError
 
@@ -188,7 +188,7 @@ REFSPATIAL = protocol.Benchmark(
             or not any(one.suffix == ".json" and _task_of(one) == _task_of(path) for one in found)
         ),
     ),
-    score=lambda graded: scores.of_parts(graded, "task", score=scores.mean_credit),
+    score=lambda graded: protocol.of_parts(graded, "task", score=protocol.mean_credit),
     published=100 + 100 + 77,  # README.md of BAAI/RefSpatial-Bench, dataset_info
 )
 
@@ -216,7 +216,7 @@ WHERE2PLACE = protocol.Benchmark(
     licence="Apache-2.0",
     scorer="wentaoyuan/RoboPoint, robopoint/eval/summarize_vqa.py:9-69",
     rows=files.rows_in([_LINES], _where2place_item),
-    score=lambda graded: (scores.mean_credit("Where2Place", graded),),
+    score=lambda graded: (protocol.mean_credit("Where2Place", graded),),
     published=100,  # README.md of wentao-yuan/where2place
 )
 
@@ -326,11 +326,11 @@ def _home_item(
 
 def _score_robospatial(graded: protocol.Graded) -> protocol.Scores:
     """Accuracy of each category, of all questions, and the means of the README's leaderboard."""
-    parts = scores.by_part(graded, "category")
-    found = [scores.accuracy(category, parts[category]) for category in _CATEGORIES if category in parts]
-    found.append(scores.accuracy("all questions", graded))
+    parts = protocol.by_part(graded, "category")
+    found = [protocol.accuracy(category, parts[category]) for category in _CATEGORIES if category in parts]
+    found.append(protocol.accuracy("all questions", graded))
     for name, of in (("VQA avg", _CATEGORIES[:2]), ("Total", _CATEGORIES)):
-        found += scores.mean_of_parts(name, parts, dict.fromkeys(of, 1 / len(of)))
+        found += protocol.mean_of_parts(name, parts, dict.fromkeys(of, 1 / len(of)))
     return tuple(found)
 
 

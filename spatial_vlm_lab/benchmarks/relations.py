@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from spatial_vlm_lab.benchmarks import protocol
 from spatial_vlm_lab.benchmarks import published_files as files
-from spatial_vlm_lab.benchmarks import scores
 from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkItem, Graded, Scores, choice_truth, shuffled
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.files.reading import MIB, read_bytes
@@ -92,13 +92,13 @@ def _score_whatsup(graded: Graded) -> Scores:
     relations were. The authors divide the pairs by half, and the sets by a quarter, of the number of images: `value` is
     that. A and B have 411 and 407 images, which are not whole sets, so the interval is of complete ones (:449-517).
     """
-    by_set = scores.by_part(graded, "set")
+    by_set = protocol.by_part(graded, "set")
     halves = {f"{kind}, mean of both sets": dict.fromkeys(both, 0.5) for kind, both in _KINDS.items()}
-    found = [score for name, weights in halves.items() for score in scores.mean_of_parts(name, by_set, weights)]
+    found = [score for name, weights in halves.items() for score in protocol.mean_of_parts(name, by_set, weights)]
     for subset, items in by_set.items():
         name = f"set {subset}" if len(subset) == 1 else subset
-        found.append(scores.accuracy(f"{name}, accuracy", items))
-        found += sorted(scores.of_parts(items, "preposition"), key=lambda score: score.name)
+        found.append(protocol.accuracy(f"{name}, accuracy", items))
+        found += sorted(protocol.of_parts(items, "preposition"), key=lambda score: score.name)
         if len(subset) > 1:
             continue
         right: dict[str, dict[str, bool]] = {}
@@ -110,7 +110,7 @@ def _score_whatsup(graded: Graded) -> Scores:
         for kind, goods, images, part in (("pairs", pairs, 2, "half"), ("sets of four", sets, 4, "quarter")):
             value = round(images * sum(goods) / len(items), 6)
             note = f"right {kind} divided by a {part} of the images, as published; interval of complete ones"
-            found.append(scores.share_of(f"{name}, {kind}", goods, value, note))
+            found.append(protocol.share_of(f"{name}, {kind}", goods, value, note))
     return tuple(found)
 
 
@@ -200,7 +200,7 @@ VSR = Benchmark(
     licence="Apache-2.0",
     scorer="cambridgeltl/visual-spatial-reasoning, src/eval.py:47-67",
     rows=_vsr_rows,
-    score=lambda graded: scores.of_parts(graded, "split", "{} split, accuracy"),
+    score=lambda graded: protocol.of_parts(graded, "split", "{} split, accuracy"),
     published=2195 + 1222,  # lines of both test.jsonl; the README still says 616 for the second
 )
 
@@ -265,7 +265,7 @@ SPATIALSENSE = Benchmark(
     licence="not stated in the repository",
     scorer="princeton-vl/SpatialSense, baselines/util.py:56-80",  # at ecfee4e; of each predicate in the splits
     rows=_spatialsense_rows,
-    score=lambda graded: (scores.accuracy("overall", graded),),
+    score=lambda graded: (protocol.accuracy("overall", graded),),
 )
 
 # ------------------------------------------------------------------------------------------------ EmbSpatial-Bench
@@ -300,7 +300,7 @@ def _embspatial_item(
     outermost = max(heights) if relation == "close" else min(heights)
     unclear = len(named) < len(objects) or any(map(math.isnan, heights)) or heights.count(outermost) > 1
     if relation in ("close", "far") and not unclear:
-        splits[scores.RULE] = scores.USUAL if heights[answer] == outermost else scores.CONTRARY
+        splits[protocol.RULE] = protocol.USUAL if heights[answer] == outermost else protocol.CONTRARY
     shown = row.image("image")
     return BenchmarkItem(question_id, shown, question, truth, splits, f"{data_source}/{scene_id}")
 
@@ -313,5 +313,5 @@ EMBSPATIAL = Benchmark(
     licence="CC BY 4.0",
     scorer="mengfeidu/EmbSpatial-Bench, README.md:37; lmms_eval/tasks/embspatial/utils.py:104-167",
     rows=files.rows_in(["embspatial_bench.json"], _embspatial_item),
-    score=lambda graded: (scores.accuracy("overall", graded),),
+    score=lambda graded: (protocol.accuracy("overall", graded),),
 )

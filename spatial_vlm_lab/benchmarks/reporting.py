@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
-from spatial_vlm_lab.benchmarks import scores
+from spatial_vlm_lab.benchmarks import protocol
 from spatial_vlm_lab.benchmarks.asking import BenchmarkItems, BenchmarkRun
 from spatial_vlm_lab.benchmarks.protocol import Benchmark, Graded
 from spatial_vlm_lab.benchmarks.published_files import LARGEST_LISTING
@@ -29,7 +29,7 @@ _MOST_NAMED = 20  # most damaged items and failures shown in a terminal
 
 def split_share(graded: Graded) -> dict[str, Any]:
     """Mean credit (0 to 1) of items with its 95 % interval, as in `mean_credit`."""
-    found = scores.mean_credit("", graded)
+    found = protocol.mean_credit("", graded)
     return {name: getattr(found, name) for name in ("n", "k", "value", "low", "high")}
 
 
@@ -50,7 +50,7 @@ def difference(first: Graded, other: Graded) -> dict[str, Any] | None:
         change = newcombe_paired(both, gained, lost, neither)
         found |= {"lost": lost, "gained": gained, "p": mcnemar(lost, gained)}
     else:
-        change = scores.resampled_mean([b - a for a, b in pairs])
+        change = protocol.resampled_mean([b - a for a, b in pairs])
     return found | {"difference": _interval(change)}
 
 
@@ -96,13 +96,13 @@ def _model(benchmark: Benchmark, model: ModelSpec, run: BenchmarkRun) -> dict[st
         name: {
             part: split_share(items)
             for part, items in sorted(
-                scores.by_part(graded, name).items(), key=lambda part: (part[0] == scores.CONTRARY, part[0])
+                protocol.by_part(graded, name).items(), key=lambda part: (part[0] == protocol.CONTRARY, part[0])
             )  # "usual" comes first
         }
         for name in _names([one.item.splits for one in graded])
     }
-    rule = splits.get(scores.RULE, {})
-    counts = [rule[part][count] for part in (scores.USUAL, scores.CONTRARY) if part in rule for count in "kn"]
+    rule = splits.get(protocol.RULE, {})
+    counts = [rule[part][count] for part in (protocol.USUAL, protocol.CONTRARY) if part in rule for count in "kn"]
     cases = [(one.item.group or one.item.key, one.credit) for one in graded]
     grouped = len({group for group, _ in cases}) < len(cases) and all(credit in (0.0, 1.0) for _, credit in cases)
     return {

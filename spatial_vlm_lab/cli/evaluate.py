@@ -18,15 +18,14 @@ import click
 from spatial_vlm_ros.cli import group
 from spatial_vlm_ros.cli.outputs import check_new, check_new_folder, check_no_input, force_option, stopped_cleanly
 from spatial_vlm_ros.errors import DependencyError, EvaluationError, InputError, SpatialVlmError
-from spatial_vlm_ros.files.folders import new_folder
-from spatial_vlm_ros.files.writing import write_bytes, write_text
+from spatial_vlm_ros.files.writing import new_folder, write_bytes, write_text
 
 if TYPE_CHECKING:
     from spatial_vlm_lab.engine.engines import Engine
     from spatial_vlm_lab.engine.run import MergedRun
+    from spatial_vlm_lab.scoring.case_result import Row
     from spatial_vlm_lab.scoring.model_spec import ModelSpec
     from spatial_vlm_lab.scoring.outcome import EvaluationOutcome, ModelRun
-    from spatial_vlm_lab.scoring.rows import Row
     from spatial_vlm_lab.scoring.sources import Source
     from spatial_vlm_ros.parameters import Settings
     from spatial_vlm_ros.types import FrameOfReference
@@ -136,10 +135,10 @@ def evaluate(frames: tuple[Path, ...], bags: tuple[str, ...], truth: Path | None
     """
     from spatial_vlm_lab.cli.opinions import count_opinions
     from spatial_vlm_lab.comparison.judge_calibration import JudgeTally, OpinionTally
-    from spatial_vlm_lab.reports.sections import sections_of, show
+    from spatial_vlm_lab.reports.report import sections_of, show
+    from spatial_vlm_lab.scoring.case_result import read_runs
     from spatial_vlm_lab.scoring.model_spec import models_of
     from spatial_vlm_lab.scoring.outcome import evaluation_json, evaluation_of
-    from spatial_vlm_lab.scoring.rows import read_runs
     from spatial_vlm_lab.scoring.sources import bags_left_out, check_sources, sources_of
     from spatial_vlm_ros.perception import loaded_as
     from spatial_vlm_ros.types import FrameOfReference
@@ -330,7 +329,7 @@ class ReportFiles:
     def check(self, inputs: Iterable[Path | None]) -> None:
         """Check before a long run that no report exists or replaces an input, and that its packages are installed."""
         from spatial_vlm_lab.reports import report
-        from spatial_vlm_lab.scoring import rows
+        from spatial_vlm_lab.scoring import case_result
 
         check_new(self.force, **self.paths)
         markdown = self.paths["markdown"]
@@ -339,7 +338,7 @@ class ReportFiles:
         check_no_input(inputs, **self.paths)
         report.check_installed(html=self.paths["html"] is not None, junit=self.paths["junit"] is not None)
         if self.paths["parquet"] is not None:
-            rows.check_installed()
+            case_result.check_installed()
 
     @property
     def shows_images(self) -> bool:
@@ -354,10 +353,9 @@ class ReportFiles:
 
     def write(self, evaluation: EvaluationOutcome, runs: Sequence[ModelRun], title: str, model: str) -> None:
         """Write all reports; a profile is of `model`."""
-        from spatial_vlm_lab.reports.report import evaluation_page, junit_suites
-        from spatial_vlm_lab.reports.sections import markdown_evaluation
+        from spatial_vlm_lab.reports.report import evaluation_page, junit_suites, markdown_evaluation
+        from spatial_vlm_lab.scoring.case_result import write_rows
         from spatial_vlm_lab.scoring.outcome import evaluation_json
-        from spatial_vlm_lab.scoring.rows import write_rows
 
         profile = None if self.paths["profile"] is None else runs[0].detector.profile_json(model)
         texts: dict[str, Callable[[Path], str]] = {

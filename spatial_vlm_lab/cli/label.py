@@ -17,7 +17,7 @@ from spatial_vlm_ros.cli import group
 from spatial_vlm_ros.errors import FileError
 
 if TYPE_CHECKING:
-    from spatial_vlm_lab.labelling.label_sources import LabelSource
+    from spatial_vlm_lab.labelling.label_file import LabelSource
     from spatial_vlm_ros.parameters import Settings
 
 _MOST_SAID = 5  # invalid lines that are listed
@@ -79,7 +79,7 @@ def label(frames: Path | None, bag: Path | None, out: Path | None, instructions:
     if grounder is not None and "detections" in topics:
         raise click.UsageError("give either --detections or --grounder")
     check_installed()
-    from spatial_vlm_lab.labelling.label_web import serve_labels
+    from spatial_vlm_lab.labelling.session import serve_labels
 
     sentences = () if instructions is None else read_sentences(instructions)
     settings = group.read_settings(config_file)
@@ -131,10 +131,9 @@ def _source(
     frames: Path | None, bag: Path | None, truth: Path, asks_grounder: bool, settings: Settings,
     of_bag: dict[str, Any], apart: float,
 ) -> Iterator[LabelSource]:  # fmt: skip
-    from spatial_vlm_lab.labelling.label_sources import bag_source, folder_source
+    from spatial_vlm_lab.labelling.label_file import bag_source, folder_source
     from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
-    from spatial_vlm_ros.recording.bags.reader import open_bag
-    from spatial_vlm_ros.recording.bags.topics import choose_roles
+    from spatial_vlm_ros.recording.bags.topics import choose_roles, open_bag
 
     if bag is None:
         yield folder_source(frames or "", ask_grounder=asks_grounder)

@@ -21,7 +21,7 @@ from spatial_vlm_lab.comparison.judge_calibration import (
     shares_of,
     weight_of,
 )
-from spatial_vlm_lab.reports.sections import ReportSection, between, show
+from spatial_vlm_lab.reports.report import ReportSection, between, show
 from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_ros.cli.group import print_json
 from spatial_vlm_ros.errors import InputError

@@ -81,8 +81,8 @@ def train(data: Path, out: Path | None, split_file: Path | None, worlds: int, re
       spatial-vlm train --data frames --out run --steps 6000 --minutes 90 --test
       spatial-vlm resolve "the cup" --grounder compact ...
     """
-    from spatial_vlm_lab.progress import progress_bars
     from spatial_vlm_lab.training.images import read_split
+    from spatial_vlm_lab.training.loop import progress_bars
     from spatial_vlm_ros.perception.backends.compact import shipped
 
     split = read_split(split_file or shipped() / "split.json")

@@ -10,10 +10,9 @@ import cv2
 import numpy as np
 from rich.table import Table
 
-from spatial_vlm_ros.output import drawing, lettering
+from spatial_vlm_ros.output import drawing
 from spatial_vlm_ros.output.annotated_image import content_from
-from spatial_vlm_ros.output.drawing import Labels, Rectangle
-from spatial_vlm_ros.output.lettering import Colour
+from spatial_vlm_ros.output.drawing import Colour, Labels, Rectangle
 from spatial_vlm_ros.output.terminal import new_console, new_table
 from spatial_vlm_ros.output.top_view import draw_top_view
 from spatial_vlm_ros.parameters import ResolverConfig
@@ -202,14 +201,14 @@ def _mark(
 
 def _table(compared: RelationComparison, colours: tuple[Colour, ...]) -> Rgb:
     """Draw the table below: the sentence, one line per row, and the reasons."""
-    step, shown = lettering.line_height(_SIZE), min(len(compared.relations), _MOST_RELATIONS)
+    step, shown = drawing.line_height(_SIZE), min(len(compared.relations), _MOST_RELATIONS)
     truth = 0 if compared.expected_ids is None else _TRUTH
     left, right = _EDGE + _NUMBER + _SAMPLE + _WIDE, WIDTH - _EDGE - _CHOOSES - truth  # of the relations
     across = (right - left) // max(shown, 1)
     columns = [(left - _WIDE, _WIDE), *((left + n * across, across) for n in range(shown)), (right, _CHOOSES),
                (right + _CHOOSES, _TRUTH)]  # fmt: skip
     heads = [
-        (lettering.wrapped(head, _SIZE - 1, width - 12), x)
+        (drawing.wrapped(head, _SIZE - 1, width - 12), x)
         for head, (x, width) in zip(heads_of(compared, shown), columns, strict=False)
     ]
     # Below the table: reasons, what was left out, and the meaning of the numbers.
@@ -222,33 +221,33 @@ def _table(compared: RelationComparison, colours: tuple[Colour, ...]) -> Rgb:
         texts.append(f"Relations not shown: {len(compared.relations) - _MOST_RELATIONS}.")
     if compared.relations:
         texts.append(LEGEND)
-    lines = [line for text in texts for line in lettering.wrapped(text, _SIZE - 1, WIDTH - 2 * _EDGE)]
+    lines = [line for text in texts for line in drawing.wrapped(text, _SIZE - 1, WIDTH - 2 * _EDGE)]
     high = max(len(head) for head, _ in heads)
     height = 2 * _EDGE + step * (4 + high + len(lines)) + _ROW * len(compared.rows)
     panel = np.full((height, WIDTH, 3), drawing.PAPER, np.uint8)
     panel[:1] = drawing.LINE
     y = _EDGE + round(1.1 * _SIZE)
-    title = lettering.shortened(compared.instruction, _SIZE + 3, WIDTH - 2 * _EDGE, True)
-    lettering.write(panel, title, (_EDGE, y), _SIZE + 3, drawing.INK, True)
+    title = drawing.shortened(compared.instruction, _SIZE + 3, WIDTH - 2 * _EDGE, True)
+    drawing.write(panel, title, (_EDGE, y), _SIZE + 3, drawing.INK, True)
     y += round(1.3 * step)
     for head, x in heads:
         for number, line in enumerate(head):
-            lettering.write(panel, line, (x, y + number * step), _SIZE - 1, drawing.FAINT)
+            drawing.write(panel, line, (x, y + number * step), _SIZE - 1, drawing.FAINT)
     y += high * step + 6
     shades = {True: drawing.GREEN, False: drawing.VERMILLION, None: drawing.FAINT}
     for number, (row, colour) in enumerate(zip(compared.rows, colours, strict=True), 1):
         middle = y - round(0.35 * _SIZE)
         panel[middle - _ROW // 2] = drawing.LINE
-        lettering.write(panel, str(number), (_EDGE, y), _SIZE, drawing.INK)
+        drawing.write(panel, str(number), (_EDGE, y), _SIZE, drawing.INK)
         cv2.circle(panel, (_EDGE + _NUMBER + _SAMPLE // 3, middle), round(0.5 * _SIZE), colour, _RING, cv2.LINE_AA)
         for n, (cell, (x, width)) in enumerate(zip(cells_of(row, compared, shown), columns, strict=False)):
             is_verdict = n == shown + 2
             strong = row.right is not None if is_verdict else n == 0
-            text = lettering.shortened(cell, _SIZE, width - 12, strong)
-            lettering.write(panel, text, (x, y), _SIZE, shades[row.right] if is_verdict else drawing.INK, strong)
+            text = drawing.shortened(cell, _SIZE, width - 12, strong)
+            drawing.write(panel, text, (x, y), _SIZE, shades[row.right] if is_verdict else drawing.INK, strong)
         y += _ROW
     y += 4
     for text in lines:
-        lettering.write(panel, text, (_EDGE, y), _SIZE - 1, drawing.FAINT)
+        drawing.write(panel, text, (_EDGE, y), _SIZE - 1, drawing.FAINT)
         y += step
     return panel[: y - step + _EDGE + 4]

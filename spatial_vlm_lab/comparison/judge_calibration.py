@@ -28,8 +28,8 @@ from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.judging import CHOICES, RelationJudge, RelationQuestion, check_probabilities
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.perception.referring import Referrer, named
-from spatial_vlm_ros.recording.answering import FolderFrames
 from spatial_vlm_ros.recording.cases import Case
+from spatial_vlm_ros.recording.replay import FolderFrames
 from spatial_vlm_ros.resolver import Resolver, understood
 from spatial_vlm_ros.spatial.clause_judge import JudgeCalibration, fitted
 from spatial_vlm_ros.spatial.clauses import is_shown

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
-from spatial_vlm_lab.scoring.rows import Row
+from spatial_vlm_lab.scoring.case_result import Row
 from spatial_vlm_ros.errors import (
     DependencyError,
     EngineUnavailableError,

@@ -29,20 +29,24 @@ import spatial_vlm_lab
 import spatial_vlm_ros
 from spatial_vlm_lab.engine.engines import Engine, Outcome, Shard, ShardAnswers, digest
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards
-from spatial_vlm_lab.scoring.bag_cases import images_of_bag
-from spatial_vlm_lab.scoring.case_judge import CaseImage, CaseJudge
+from spatial_vlm_lab.scoring.case_result import COLUMNS, Row
 from spatial_vlm_lab.scoring.model_spec import LoadedModel, ModelSpec, check_images, load_model
-from spatial_vlm_lab.scoring.rows import COLUMNS, Row
-from spatial_vlm_lab.scoring.sources import Source, images_ahead, images_of
+from spatial_vlm_lab.scoring.outcome import CaseImage, CaseJudge
+from spatial_vlm_lab.scoring.sources import Source, images_ahead, images_of, images_of_bag
 from spatial_vlm_ros.errors import FileError, SpatialVlmError
 from spatial_vlm_ros.files.reading import sha256_of
 from spatial_vlm_ros.parameters import Settings
-from spatial_vlm_ros.recording.bags.reader import Bag, BagMessage, open_bag
-from spatial_vlm_ros.recording.bags.remote import files_of, index_of, summary_bytes
-from spatial_vlm_ros.recording.bags.topics import choose_roles
-from spatial_vlm_ros.recording.bags.types import CAMERA_INFO, TF_MESSAGE
+from spatial_vlm_ros.recording.bags.remote import (
+    facts_of,
+    files_of,
+    index_of,
+    is_remote,
+    local_path,
+    name_of,
+    summary_bytes,
+)
+from spatial_vlm_ros.recording.bags.topics import CAMERA_INFO, TF_MESSAGE, Bag, BagMessage, choose_roles, open_bag
 from spatial_vlm_ros.recording.cases import Case
-from spatial_vlm_ros.recording.uris import facts_of, is_remote, local_path, name_of
 from spatial_vlm_ros.streams.frame_assembler import RGB, SECOND, STATIC_TRANSFORMS, stamp_of
 from spatial_vlm_ros.types import FrameOfReference
 

@@ -37,10 +37,10 @@ from typing import Any
 import msgspec
 
 from spatial_vlm_lab.engine.engines import Engine, NotEvaluated, Outcome, Setup, Shard, ShardAnswers, digest
-from spatial_vlm_lab.scoring.rows import Row, check_installed, rows_schema, rows_table
+from spatial_vlm_lab.scoring.case_result import Row, check_installed, rows_schema, rows_table
 from spatial_vlm_ros.errors import FileError, FolderInUseError, RunMismatchError, StoreError
 from spatial_vlm_ros.files.writing import PART, write_bytes
-from spatial_vlm_ros.recording.uris import filesystem, is_remote, joined, local_path, name_of, told
+from spatial_vlm_ros.recording.bags.remote import filesystem, is_remote, joined, local_path, name_of, told
 
 RUN, ROWS, OUTCOME = "run.json", "rows.parquet", "outcome.json"
 ABOUT = b"spatial_vlm_ros"

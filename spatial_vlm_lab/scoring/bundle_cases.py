@@ -15,15 +15,13 @@ from spatial_vlm_lab.labelling.truth_proposal import ground_of, proposed
 from spatial_vlm_lab.scoring.case_result import CaseEvidence, judge_case
 from spatial_vlm_lab.scoring.frame_truth import read_frame_truth
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
-from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.reading import MIB, read_bytes
-from spatial_vlm_ros.files.writing import write_bytes, write_json
+from spatial_vlm_ros.files.writing import new_folder, write_bytes, write_json
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 from spatial_vlm_ros.parameters import ResolverConfig, settings_from
 from spatial_vlm_ros.recording import frame_folder
 from spatial_vlm_ros.recording.cases import CASES_FILE, load_cases
-from spatial_vlm_ros.recording.evidence.answering import frame_of, settings_of_bundle
-from spatial_vlm_ros.recording.evidence.bundle import EvidenceBundle
+from spatial_vlm_ros.recording.evidence.bundle import EvidenceBundle, frame_of, settings_of_bundle
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.types import Resolution, Status
 

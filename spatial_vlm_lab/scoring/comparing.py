@@ -18,10 +18,9 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_lab.scoring.case_result import CaseResult, is_expected
-from spatial_vlm_lab.scoring.rows import StoredAnswer
+from spatial_vlm_lab.scoring.case_result import CaseResult, StoredAnswer, is_expected
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.recording.uris import name_of
+from spatial_vlm_ros.recording.bags.remote import name_of
 from spatial_vlm_ros.types import Status
 from spatial_vlm_ros.types.proportions import Interval, Share, mcnemar, wilson
 

@@ -19,12 +19,9 @@ from spatial_vlm_lab.adaptation.views import LabelledView
 from spatial_vlm_lab.comparison.judge_calibration import RelationLabel
 from spatial_vlm_lab.training.images import BoxXyxy, LabelledImage, LabelledObject
 from spatial_vlm_ros.perception.labels import HYPERNYM, label_fit
-from spatial_vlm_ros.sim.kinds import FURNITURE, KINDS, make
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
-from spatial_vlm_ros.sim.scenery import random_scenery
-from spatial_vlm_ros.sim.sensor import camera_of
-from spatial_vlm_ros.sim.settled import Placer, random_view, settled_tabletop
-from spatial_vlm_ros.sim.tabletop import COLOURS, as_bytes, look_at
+from spatial_vlm_ros.sim.settled import FURNITURE, KINDS, Placer, make, random_view, settled_tabletop
+from spatial_vlm_ros.sim.tabletop import COLOURS, as_bytes, camera_of, look_at, random_scenery
 from spatial_vlm_ros.sim.truth import TrueObject, margin
 from spatial_vlm_ros.types import Transform
 

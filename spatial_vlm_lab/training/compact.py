@@ -21,19 +21,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from spatial_vlm_lab.engine.ahead import computed_ahead
-from spatial_vlm_lab.training.batches import (
+from spatial_vlm_lab.training.images import CALIBRATION, LabelledImage, Samples, Vocabulary, read_vocabulary
+from spatial_vlm_lab.training.loop import (
     LEAST_VISIBLE,
+    STATE,
     TrainingBatch,
+    TrainingLoop,
     TrainingPhrase,
+    TrainingSettings,
     drawn_batch,
     label_phrases,
     modified_phrases,
 )
-from spatial_vlm_lab.training.images import CALIBRATION, LabelledImage, Samples, Vocabulary, read_vocabulary
-from spatial_vlm_lab.training.loop import STATE, TrainingLoop, TrainingSettings
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.reading import sha256_of
+from spatial_vlm_ros.files.writing import new_folder
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.types import Mask, Rgb
 from spatial_vlm_ros.vlm.compact.decoding import (

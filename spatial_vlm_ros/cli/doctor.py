@@ -95,7 +95,7 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
     if base_frame is not None:
         settings = dataclasses.replace(settings, streams=dataclasses.replace(settings.streams, base_frame=base_frame))
     if folder is not None:
-        from spatial_vlm_ros.doctor.frame import examine_folder
+        from spatial_vlm_ros.doctor.streams import examine_folder
 
         findings, source = examine_folder(folder, settings.resolver, table_height), folder.name
     elif hand_eye:
@@ -111,7 +111,7 @@ def doctor(folder: Path | None, bag: Path | None, grounder: str, grounder_option
         told = config_file is not None or base_frame is not None
         findings, source = examine(bag, settings, table_height, told), bag.name
     elif grounder:
-        from spatial_vlm_ros.doctor.grounder import examine_grounder
+        from spatial_vlm_ros.doctor.streams import examine_grounder
         from spatial_vlm_ros.perception import parse_options
 
         timeouts = settings.node.grounder_start_timeout, settings.node.grounder_timeout

@@ -57,9 +57,9 @@ def hand_eye(source: Path | None, eye: str, base: str, effector: str, board: str
       spatial-vlm hand-eye samples.yaml --eye in-hand --effector tool0 --optical camera_color_optical_frame
       spatial-vlm hand-eye ~/.ros2/easy_handeye2/calibrations/cell.calib
     """
+    from spatial_vlm_ros.doctor.hand_eye import mount_texts, read_hand_eye
     from spatial_vlm_ros.files.writing import write_text
     from spatial_vlm_ros.geometry.hand_eye import CharucoTarget, calibrate
-    from spatial_vlm_ros.recording.hand_eye_files import mount_texts, read_hand_eye
     from spatial_vlm_ros.streams.still_poses import BoardSampler
 
     if source is not None and str(source) == "--ros-args":

@@ -102,8 +102,7 @@ def of_camera(settings: Settings, name: str, ros_args: tuple[str, ...]) -> tuple
 def fill(sampler: StillSampler, bag: Path | None, settings: Settings, seconds: float, namespace: str,
          arguments: list[str]) -> None:  # fmt: skip
     """Fill a sampler from a bag or the live camera, and print its progress; Ctrl-C ends listening."""
-    from spatial_vlm_ros.recording.bags.reader import open_bag
-    from spatial_vlm_ros.recording.bags.topics import choose_roles
+    from spatial_vlm_ros.recording.bags.topics import choose_roles, open_bag
     from spatial_vlm_ros.streams.still_poses import DESCRIPTION
 
     def add(role: str, message: object, now_ns: int) -> None:

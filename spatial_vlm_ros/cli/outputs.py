@@ -13,8 +13,7 @@ from types import FrameType
 import click
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.files.folders import new_folder, require_new_folder
-from spatial_vlm_ros.files.writing import require_new
+from spatial_vlm_ros.files.writing import new_folder, require_new, require_new_folder
 
 force_option = click.option("--force", is_flag=True, help="Replace existing files.")
 
@@ -36,7 +35,7 @@ def check_no_input(inputs: Iterable[Path | str | None], **outputs: Path | None) 
 
 
 def check_new_folder(force: bool, option: str, path: Path | None, ours: Callable[[Path], bool]) -> None:
-    """Like `check_new` for a folder; `ours` says which names belong to it (files.folders.UnfinishedFolder)."""
+    """Like `check_new` for a folder; `ours` says which names belong to it (files.writing.UnfinishedFolder)."""
     if path is not None:
         with _as_usage(option, path):
             require_new_folder(path, force, ours)

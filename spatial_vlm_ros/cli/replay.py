@@ -91,9 +91,14 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
     from spatial_vlm_ros.perception.domain import check_domain
     from spatial_vlm_ros.recording import replay as bag_replay
     from spatial_vlm_ros.recording.bags import topics as bag_topics
-    from spatial_vlm_ros.recording.bags.reader import open_bag
-    from spatial_vlm_ros.recording.evidence.answering import answer_bundle, differences, settings_of_bundle
-    from spatial_vlm_ros.recording.evidence.bundle import is_bundle, read_bundle
+    from spatial_vlm_ros.recording.bags.topics import open_bag
+    from spatial_vlm_ros.recording.evidence.bundle import (
+        answer_bundle,
+        differences,
+        is_bundle,
+        read_bundle,
+        settings_of_bundle,
+    )
     from spatial_vlm_ros.resolver import Resolver
     from spatial_vlm_ros.types import ANSWERS
 

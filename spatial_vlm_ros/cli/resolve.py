@@ -164,7 +164,7 @@ def _resolve_frames(
     folder: Path, resolver: Resolver, chosen: FrameOfReference | None, out: Path | None, as_json: bool, force: bool
 ) -> None:
     from spatial_vlm_ros.output import terminal
-    from spatial_vlm_ros.recording.answering import FAILURES, answer_cases
+    from spatial_vlm_ros.recording.replay import FAILURES, answer_cases
 
     count = 0
     with stopped_cleanly(), nullcontext() if out is None else image_folder(out, force) as place:

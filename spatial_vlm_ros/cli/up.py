@@ -32,7 +32,7 @@ def up(preset: str, arguments: tuple[str, ...], show_args: bool, only_print: boo
       spatial-vlm up realsense base_frame:=base_link
       spatial-vlm up replay bag:=recording camera:=zed
     """
-    from spatial_vlm_ros.launcher import plan, supervisor, wiring
+    from spatial_vlm_ros.launcher import plan, wiring
 
     with tempfile.TemporaryDirectory(prefix="spatial_vlm_up_") as scratch:
         try:
@@ -62,7 +62,7 @@ def up(preset: str, arguments: tuple[str, ...], show_args: bool, only_print: boo
                 say(" ".join([*variables, shlex.join(command.words)]))
             return
         say(f"starting {', '.join(command.name for command in ready)}; press Ctrl-C to stop them", err=True)
-        code = supervisor.run(ready, aside=_link)
+        code = plan.run(ready, aside=_link)
     sys.exit(code)
 
 

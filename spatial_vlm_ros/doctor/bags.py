@@ -17,20 +17,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from spatial_vlm_ros.doctor.findings import Finding, fail, has_errors, ok, warn
-from spatial_vlm_ros.doctor.frame import examine as examine_frame
 from spatial_vlm_ros.doctor.streams import STREAMS, StreamDoctor
+from spatial_vlm_ros.doctor.streams import examine as examine_frame
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.files.reading import check_regular, member, open_regular, sqlite_file
 from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 from spatial_vlm_ros.parameters import Settings
-from spatial_vlm_ros.recording.bags import mcap_records as mcap
+from spatial_vlm_ros.recording.bags import limits
 from spatial_vlm_ros.recording.bags.limits import METADATA, bag_files, check_sqlite, metadata
-from spatial_vlm_ros.recording.bags.reader import open_bag
-from spatial_vlm_ros.recording.bags.topics import choose_roles
-from spatial_vlm_ros.recording.evidence.answering import frame_of, settings_of_bundle
-from spatial_vlm_ros.recording.evidence.bundle import is_bundle, read_bundle
-from spatial_vlm_ros.streams.frame_assembler import SECOND, STATIC_TRANSFORMS, TRANSFORMS
-from spatial_vlm_ros.streams.seen_robot import SeenRobot
+from spatial_vlm_ros.recording.bags.topics import choose_roles, open_bag
+from spatial_vlm_ros.recording.evidence.bundle import frame_of, is_bundle, read_bundle, settings_of_bundle
+from spatial_vlm_ros.streams.frame_assembler import SECOND, STATIC_TRANSFORMS, TRANSFORMS, SeenRobot
 
 _STORAGES = (".mcap", ".db3")
 _MOST_SHOWN = 5  # most faults of one file that are listed
@@ -115,10 +112,10 @@ class _FileFacts:
 
     def take(self, kind: int, content: bytes) -> None:
         """Store a channel of an MCAP file, or count a message."""
-        if kind == mcap.CHANNEL:
+        if kind == limits.CHANNEL:
             number, _, length = struct.unpack_from("<HHI", content)
             self.topics[number] = content[8 : 8 + length].decode("utf-8", "replace")
-        elif kind == mcap.MESSAGE:
+        elif kind == limits.MESSAGE:
             number, _, stamp = struct.unpack_from("<HIQ", content)
             self.add(self.topics.get(number, f"channel {number}"), stamp)
 
@@ -216,37 +213,37 @@ def _mcap_facts(path: Path) -> _FileFacts:
     with open_regular(path, "give a bag") as file:
         size, summary = path.stat().st_size, 0
         try:
-            end, summary, _, crc = mcap.footer(file)
+            end, summary, _, crc = limits.footer(file)
             size = end.at
-            if summary and crc and mcap.crc_of(file, summary, end.content_at + mcap.CRC_IN_FOOTER) != crc:
+            if summary and crc and limits.crc_of(file, summary, end.content_at + limits.CRC_IN_FOOTER) != crc:
                 facts.faults.append("the CRC of the index is wrong")
-        except mcap.McapDamage as error:
+        except limits.McapDamage as error:
             facts.faults.append(error.words)
         if summary:
-            with suppress(mcap.McapDamage, struct.error):  # said below; channels in an unreadable chunk are lost
-                for record in mcap.index_records(file, summary, size):
-                    if record.kind == mcap.CHANNEL:
-                        facts.take(record.kind, mcap.content(file, record))
+            with suppress(limits.McapDamage, struct.error):  # said below; channels in an unreadable chunk are lost
+                for record in limits.index_records(file, summary, size):
+                    if record.kind == limits.CHANNEL:
+                        facts.take(record.kind, limits.content(file, record))
         try:
-            mcap.check_unpacked(file, summary or size)
+            limits.check_unpacked(file, summary or size)
             chunks = _scan(file, summary or size, facts)
-        except mcap.McapDamage as error:
+        except limits.McapDamage as error:
             facts.faults.append(str(error))
             return facts
         if summary:
             listed = []
             try:  # compare the index with the records
-                for record in mcap.index_records(file, summary, size):
-                    if record.kind == mcap.CHUNK_INDEX:
-                        listed.append(struct.unpack_from("<QQQQ", mcap.content(file, record))[2])
-                    elif record.kind == mcap.STATISTICS:
-                        messages, _, _, _, _, count = struct.unpack_from("<QHIIII", mcap.content(file, record))
+                for record in limits.index_records(file, summary, size):
+                    if record.kind == limits.CHUNK_INDEX:
+                        listed.append(struct.unpack_from("<QQQQ", limits.content(file, record))[2])
+                    elif record.kind == limits.STATISTICS:
+                        messages, _, _, _, _, count = struct.unpack_from("<QHIIII", limits.content(file, record))
                         if (messages, count) != (facts.messages, len(chunks)):
                             has = f"the file {facts.messages} in {len(chunks)}"
                             facts.faults.append(f"the index has {messages} messages in {count} chunks, {has}")
                 if listed and sorted(listed) != sorted(chunks):
                     facts.faults.append(f"the index names {len(listed)} chunks; the file has {len(chunks)}")
-            except (mcap.McapDamage, struct.error) as error:
+            except (limits.McapDamage, struct.error) as error:
                 facts.faults.append(f"the index is damaged: {error}")
     return facts
 
@@ -255,18 +252,18 @@ def _scan(file: BinaryIO, end: int, facts: _FileFacts) -> dict[int, int]:
     """Read all records before the index; returns start of each chunk → number of its messages."""
     chunks: dict[int, int] = {}
     found: dict[int, list[tuple[int, int]]] | None = {}  # channel → messages of the last chunk; None = unreadable
-    for record in mcap.records(file, len(mcap.MAGIC), end):
-        if record.kind == mcap.CHUNK:
+    for record in limits.records(file, len(limits.MAGIC), end):
+        if record.kind == limits.CHUNK:
             facts.chunks += 1
             found, chunks[record.at] = None, 0
             try:
-                found = _chunk_messages(mcap.chunk(file, record), facts)
+                found = _chunk_messages(limits.chunk(file, record), facts)
                 chunks[record.at] = sum(map(len, found.values()))
-            except (ValueError, struct.error, mcap.McapDamage) as error:
-                words = error.words if isinstance(error, mcap.McapDamage) else str(error)
+            except (ValueError, struct.error, limits.McapDamage) as error:
+                words = error.words if isinstance(error, limits.McapDamage) else str(error)
                 facts.faults.append(f"the chunk at byte {record.at} cannot be read: {words}")
-        elif record.kind == mcap.MESSAGE_INDEX and found is not None:
-            data = mcap.content(file, record)
+        elif record.kind == limits.MESSAGE_INDEX and found is not None:
+            data = limits.content(file, record)
             try:
                 channel, length = struct.unpack_from("<HI", data)
                 is_same = sorted(struct.iter_unpack("<QQ", data[6 : 6 + length])) == sorted(
@@ -276,16 +273,16 @@ def _scan(file: BinaryIO, end: int, facts: _FileFacts) -> dict[int, int]:
                 is_same = False
             if not is_same:
                 facts.faults.append(f"the index at byte {record.at} names other messages than its chunk has")
-        elif record.kind == mcap.DATA_END:
-            (crc,) = struct.unpack_from("<I", mcap.content(file, record).ljust(4, b"\0"))
-            if crc and mcap.crc_of(file, 0, record.at) != crc:
+        elif record.kind == limits.DATA_END:
+            (crc,) = struct.unpack_from("<I", limits.content(file, record).ljust(4, b"\0"))
+            if crc and limits.crc_of(file, 0, record.at) != crc:
                 facts.faults.append("the CRC of all data is wrong")
-        elif record.kind in (mcap.CHANNEL, mcap.MESSAGE):
-            facts.take(record.kind, mcap.content(file, record))
+        elif record.kind in (limits.CHANNEL, limits.MESSAGE):
+            facts.take(record.kind, limits.content(file, record))
     return chunks
 
 
-def _chunk_messages(chunk: mcap.McapChunk, facts: _FileFacts) -> dict[int, list[tuple[int, int]]]:
+def _chunk_messages(chunk: limits.McapChunk, facts: _FileFacts) -> dict[int, list[tuple[int, int]]]:
     """Time and offset of each message of a chunk, by channel; nothing is counted of a damaged one."""
     data = chunk.unpacked()
     if chunk.crc == 0:
@@ -299,13 +296,13 @@ def _chunk_messages(chunk: mcap.McapChunk, facts: _FileFacts) -> dict[int, list[
         kind, length = struct.unpack_from("<BQ", data, at)
         if at + 9 + length > len(data) or not kind:
             raise ValueError(f"a record at its byte {at} claims {length} bytes")
-        if kind == mcap.MESSAGE:
+        if kind == limits.MESSAGE:
             channel, _, stamp = struct.unpack_from("<HIQ", data, at + 9)
             found.setdefault(channel, []).append((stamp, at))
             if not chunk.first_ns <= stamp <= chunk.last_ns:
                 raise ValueError("a message outside the times in its header")
-        if kind in (mcap.CHANNEL, mcap.MESSAGE):
-            read.append((kind, data[at + 9 : at + 9 + (length if kind == mcap.CHANNEL else 22)]))
+        if kind in (limits.CHANNEL, limits.MESSAGE):
+            read.append((kind, data[at + 9 : at + 9 + (length if kind == limits.CHANNEL else 22)]))
         at += 9 + length
     for kind, content in read:
         facts.take(kind, content)

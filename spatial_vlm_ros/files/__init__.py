@@ -2,11 +2,9 @@
 """Read and write files: input is checked before it is decoded, output is written whole or not at all.
 
     reading.py    bytes and lines of regular files with a limit, names inside a folder
-    images.py     images; their size is read from the header before they are decoded
-    arrays.py     .npy and .npz without pickles, their size checked before they are loaded
+    images.py     images and NumPy arrays; their size is read from the header before they are decoded
     documents.py  JSON, YAML and XML with limits of size and nesting
-    writing.py    a file, replaced in one step
-    folders.py    a folder, replaced in one step
+    writing.py    a file or folder, replaced in one step
 
 docs/files.md lists what is refused and why.
 """

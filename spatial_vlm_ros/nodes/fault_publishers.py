@@ -19,8 +19,7 @@ from rclpy.parameter import Parameter
 from spatial_vlm_ros.errors import InputError, StaleInputError
 from spatial_vlm_ros.nodes.client_node import Spinner
 from spatial_vlm_ros.printable import printable
-from spatial_vlm_ros.sim.faults.catalogue import Fault, as_words, read_faults
-from spatial_vlm_ros.sim.faults.contents import FaultLine
+from spatial_vlm_ros.sim.faults.catalogue import Fault, FaultLine, as_words, read_faults
 
 FAULTS, FAULT_SEED = "faults", "fault_seed"
 FAULTY = ("frame_player", "bag_player", "sim_arm")

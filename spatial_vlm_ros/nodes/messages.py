@@ -33,7 +33,7 @@ from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
 from spatial_vlm_ros.nodes.main import REPAIRS
 from spatial_vlm_ros.output.json_schema import as_json, resolution_json
 from spatial_vlm_ros.parameters import ResolverConfig
-from spatial_vlm_ros.streams.compose import Composer, rclpy_composer
+from spatial_vlm_ros.streams.decoding import Composer, rclpy_composer
 from spatial_vlm_ros.types import AnswerSource, Pose, Resolution, Scene
 from spatial_vlm_ros.types import Candidate as CandidateData
 from spatial_vlm_ros.types import Place as PlaceData
@@ -67,7 +67,7 @@ def serialised(message: Any) -> tuple[str, bytes]:
 
     For a 720p image rclpy's own serialisation blocks all other threads for 3 ms, this one for 0.2 ms.
     """
-    from spatial_vlm_ros.recording.bags.types import default_store
+    from spatial_vlm_ros.recording.bags.topics import default_store
 
     store, name = default_store(), _type_name(message)
     return name, bytes(store.serialize_cdr(_of_bags(message, store.types), name))

@@ -13,7 +13,7 @@ from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.geometry.camera import normalised_axes, project
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.geometry.lift import build_scene
-from spatial_vlm_ros.output import drawing, lettering
+from spatial_vlm_ros.output import drawing
 from spatial_vlm_ros.output.answer_content import AnswerContent, content_of, in_camera
 from spatial_vlm_ros.output.answer_roles import Role, percent, places_of, targets_of
 from spatial_vlm_ros.output.drawing import COLOURS, Labels, Pixels, Rectangle
@@ -38,17 +38,17 @@ def draw_verdict(resolution: types.Resolution, content: AnswerContent | None, wi
     legend = [
         (sample if number == 0 else None, line)
         for sample, meaning in entries
-        for number, line in enumerate(lettering.wrapped(meaning, size - 1, words))
+        for number, line in enumerate(drawing.wrapped(meaning, size - 1, words))
     ]
     across = width - taken - 2 * _EDGE
-    step = lettering.line_height(size)
+    step = drawing.line_height(size)
     lines = [
         (part, strong, colour)
         for text, strong, colour in _words(resolution, content)
-        for part in lettering.wrapped(text, size, across, strong)
+        for part in drawing.wrapped(text, size, across, strong)
     ]
-    chip = lettering.width_of(resolution.status.value, size, True) + 16
-    title = lettering.wrapped(resolution.instruction or " ", size + 1, across - chip - 10, True)
+    chip = drawing.width_of(resolution.status.value, size, True) + 16
+    title = drawing.wrapped(resolution.instruction or " ", size + 1, across - chip - 10, True)
     rows = len(title) + len(lines)
     below = [] if taken else legend
     height = 2 * _EDGE + 6 + step * max(rows + len(below), len(legend) if taken else 0)
@@ -59,13 +59,13 @@ def draw_verdict(resolution: types.Resolution, content: AnswerContent | None, wi
     measured = resolution.source == "measurement"
     ground = drawing.VERMILLION if not answered else drawing.GREEN if measured else drawing.BLUE
     panel[y - round(1.2 * size) : y + round(0.45 * size), _EDGE : _EDGE + chip] = ground
-    lettering.write(panel, resolution.status.value, (_EDGE + 8, y), size, drawing.PAPER, True)
+    drawing.write(panel, resolution.status.value, (_EDGE + 8, y), size, drawing.PAPER, True)
     for line in title:
-        lettering.write(panel, line, (_EDGE + chip + 10, y), size + 1, drawing.INK, True)
+        drawing.write(panel, line, (_EDGE + chip + 10, y), size + 1, drawing.INK, True)
         y += step
     y += 6
     for line, strong, colour in lines:
-        lettering.write(panel, line, (_EDGE, y), size, colour, strong)
+        drawing.write(panel, line, (_EDGE, y), size, colour, strong)
         y += step
     if taken:
         panel[_EDGE:-_EDGE, width - taken - _EDGE // 2] = drawing.LINE
@@ -78,7 +78,7 @@ def draw_verdict(resolution: types.Resolution, content: AnswerContent | None, wi
             sample(part)
             room = panel[y : y + high, x : x + wide]
             room[:] = part[: room.shape[0], : room.shape[1]]
-        lettering.write(panel, line, (x + wide + 8, y + round(0.9 * size)), size - 1, drawing.INK)
+        drawing.write(panel, line, (x + wide + 8, y + round(0.9 * size)), size - 1, drawing.INK)
     return panel
 
 
@@ -104,7 +104,7 @@ def _legend(content: AnswerContent) -> Iterator[tuple[_Sample, str]]:
         yield _outlined(drawing.FAINT, 0.18, dashed=True), "not visible"
 
 
-def _outlined(colour: lettering.Colour, share: float, dashed: bool = False) -> _Sample:
+def _outlined(colour: drawing.Colour, share: float, dashed: bool = False) -> _Sample:
     def sample(part: types.Rgb) -> None:
         height, width = part.shape[:2]
         corners = np.array([(1.0, 1.0), (width - 2.0, 1.0), (width - 2.0, height - 2.0), (1.0, height - 2.0)])
@@ -123,7 +123,7 @@ def _tinted(score: float) -> _Sample:
     return sample
 
 
-def _words(resolution: types.Resolution, content: AnswerContent | None) -> Iterator[tuple[str, bool, lettering.Colour]]:
+def _words(resolution: types.Resolution, content: AnswerContent | None) -> Iterator[tuple[str, bool, drawing.Colour]]:
     """Lines of the verdict: text, whether it is bold, colour."""
     yield resolution.message, False, drawing.INK
     if resolution.question:

@@ -19,7 +19,7 @@ from spatial_vlm_ros.files.images import decode
 from spatial_vlm_ros.geometry.camera import project
 from spatial_vlm_ros.geometry.rotation import matrix_from_pose
 from spatial_vlm_ros.manipulation.planned_motion import MotionFrame, PlannedMotion, Seven, ShownBox
-from spatial_vlm_ros.output import drawing, lettering
+from spatial_vlm_ros.output import drawing
 from spatial_vlm_ros.output.drawing import Labels, Pixels
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.types import PinholeCamera, Rgb
@@ -34,7 +34,7 @@ _NEAR = 0.05  # metres in front of the camera; nearer parts are not drawn
 _LEAST = 0.3  # least extent of a view, metres
 _STEPS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # metres between lines of the raster
 _ROUGH = 60  # least pixels between them
-_SHOWN: dict[str, lettering.Colour] = {
+_SHOWN: dict[str, drawing.Colour] = {
     "target": drawing.GREEN, "place": drawing.PURPLE, "neighbour": drawing.SKY_BLUE, "keep_out": drawing.VERMILLION,
     "support": drawing.LINE, "occupied": drawing.VERMILLION, "unseen": drawing.FAINT,
 }  # fmt: skip
@@ -255,7 +255,7 @@ class _Pen:
 
     def title(self, words: str) -> None:
         self._canvas[: int(_HEAD) - 6] = drawing.PAPER
-        lettering.write(self._canvas, words, (8, 17), _LETTERS, drawing.INK, True)
+        drawing.write(self._canvas, words, (8, 17), _LETTERS, drawing.INK, True)
 
     def raster(self, eye: PlanEye) -> None:
         """Draw lines at round coordinates."""
@@ -277,7 +277,7 @@ class _Pen:
         words = f"{100 * step:.0f} cm" if step < 1 else f"{step:.0f} m"
         ends = np.array([(10.0, y - 4), (10.0, y), (10.0 + length, y), (10.0 + length, y - 4)])
         drawing.line(self._canvas, ends, drawing.INK, 1, border=True)
-        lettering.write(self._canvas, words, (16, round(y) - 5), _LETTERS - 1, drawing.INK)
+        drawing.write(self._canvas, words, (16, round(y) - 5), _LETTERS - 1, drawing.INK)
 
 
 def key_frames(motion: PlannedMotion) -> list[tuple[str, MotionFrame, float]]:

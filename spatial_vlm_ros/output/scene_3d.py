@@ -23,7 +23,7 @@ from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.output import drawing
 from spatial_vlm_ros.output.answer_content import AnswerContent, ShownRegion, in_camera
 from spatial_vlm_ros.output.answer_roles import Role
-from spatial_vlm_ros.output.lettering import Colour
+from spatial_vlm_ros.output.drawing import Colour
 from spatial_vlm_ros.spatial.layout import Array
 from spatial_vlm_ros.types import RgbdFrame
 

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from spatial_vlm_ros.errors import SpatialVlmError
-from spatial_vlm_ros.output import drawing, lettering
+from spatial_vlm_ros.output import drawing
 from spatial_vlm_ros.output.answer_content import AnswerContent, ShownOutline, hidden_outline
 from spatial_vlm_ros.output.answer_roles import Role
 from spatial_vlm_ros.output.drawing import COLOURS, Labels, Pixels, Rectangle
@@ -71,7 +71,7 @@ class _PlanPen:
         self._origin = np.array(
             [width / 2 - middle[1] * self._scale, (head + height - foot) / 2 + middle[0] * self._scale]
         )
-        self.taken: list[Rectangle] = [(0.0, 0.0, 6.0 + lettering.width_of("Seen from above", size), head)]
+        self.taken: list[Rectangle] = [(0.0, 0.0, 6.0 + drawing.width_of("Seen from above", size), head)]
 
     def pixels(self, places: Array) -> Pixels:
         """(N, 2) canvas pixels of (N, 2) ground positions: right is right, ahead is up."""
@@ -212,26 +212,26 @@ class _PlanPen:
         drawing.line(canvas, dart, drawing.PAPER, 2, closed=True, border=False)
         drawing.fill(canvas, dart, drawing.INK, 1.0)
         size = self._size - 1
-        width = lettering.width_of(name, size)
+        width = drawing.width_of(name, size)
         x = round(float(np.clip(shown[0] + 13, 4, self._width - width - 4)))
         if shown[0] + 13 + width > self._width:
             x = round(float(shown[0])) - 13 - width
         y = round(float(shown[1])) + 5
-        lettering.write(canvas, name, (x, y), size, drawing.FAINT)
+        drawing.write(canvas, name, (x, y), size, drawing.FAINT)
         self.taken += [drawing.rectangle_of(dart), (x - 2.0, y - size, x + width + 2.0, y + 4.0)]
 
     def scale_bar(self, canvas: Rgb) -> None:
         """Draw the title and a bar of one raster step."""
-        lettering.write(canvas, "Seen from above", (8, round(1.35 * self._size)), self._size, drawing.FAINT, True)
+        drawing.write(canvas, "Seen from above", (8, round(1.35 * self._size)), self._size, drawing.FAINT, True)
         step = self.step()
         words = f"{100 * step:.0f} cm" if step < 1 else f"{step:.0f} m"
         length, size = step * self._scale, self._size - 1
-        wide = lettering.width_of(words, size)
+        wide = drawing.width_of(words, size)
         x1, y = self._width - 10.0, self._height - 9.0
         if any(t[2] > x1 - max(length, wide) - 8 and t[3] > y - 2 * size for t in self.taken):  # viewer there
             x1 = 10.0 + max(length, wide)
         drawing.line(canvas, np.array([(x1 - length, y - 4), (x1 - length, y), (x1, y), (x1, y - 4)]), drawing.INK, 1,
                      border=False)  # fmt: skip
         x = round(x1 - length / 2 - wide / 2) if wide < length else round(x1 - wide)
-        lettering.write(canvas, words, (x, round(y) - 6), size, drawing.INK)
+        drawing.write(canvas, words, (x, round(y) - 6), size, drawing.INK)
         self.taken.append((min(x, x1 - length) - 4.0, y - 2.0 * size, x1 + 4.0, float(self._height)))

@@ -17,7 +17,9 @@ from spatial_vlm_ros.parameters.nodes import (
     EvidenceConfig,
     NodeConfig,
     PlayerConfig,
+    Settings,
     StreamConfig,
+    settings_from,
 )
 from spatial_vlm_ros.parameters.resolver import (
     DecisionConfig,
@@ -32,7 +34,6 @@ from spatial_vlm_ros.parameters.resolver import (
     SecondOpinionConfig,
     config_from,
 )
-from spatial_vlm_ros.parameters.settings import Settings, settings_from
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.parameters.arm import (

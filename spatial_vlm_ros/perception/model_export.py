@@ -28,8 +28,7 @@ from torch.overrides import TorchFunctionMode
 
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError, ModelError, SpatialVlmError, UnknownNameError
 from spatial_vlm_ros.extras import install
-from spatial_vlm_ros.files.folders import new_folder
-from spatial_vlm_ros.files.writing import write_text
+from spatial_vlm_ros.files.writing import new_folder, write_text
 from spatial_vlm_ros.perception.backends.detector_inputs import (
     TOKENS,
     ClipTokens,

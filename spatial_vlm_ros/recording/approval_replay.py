@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError, UnknownNameError
-from spatial_vlm_ros.files.folders import new_folder
 from spatial_vlm_ros.files.reading import check_regular, open_regular, read_bytes
-from spatial_vlm_ros.files.writing import write_bytes, write_text
+from spatial_vlm_ros.files.writing import new_folder, write_bytes, write_text
 from spatial_vlm_ros.manipulation.approval.audit import files_of, verify
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion

@@ -31,14 +31,12 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError, TransformError
-from spatial_vlm_ros.files.arrays import read_npy
-from spatial_vlm_ros.files.folders import changed_folder
-from spatial_vlm_ros.files.images import decode_file
+from spatial_vlm_ros.files.images import decode_file, read_npy
 from spatial_vlm_ros.files.reading import MIB, inside, member, read_bytes
-from spatial_vlm_ros.files.writing import write_bytes, write_text
+from spatial_vlm_ros.files.writing import changed_folder, write_bytes, write_text
 from spatial_vlm_ros.geometry.depth import depth_from_image, register_depth
 from spatial_vlm_ros.perception.grounding_checks import check_detections
-from spatial_vlm_ros.streams.camera_info import distortion
+from spatial_vlm_ros.streams.image import distortion
 from spatial_vlm_ros.types import (
     Depth,
     Detection,

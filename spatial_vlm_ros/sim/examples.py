@@ -7,9 +7,7 @@ import dataclasses
 
 import numpy as np
 
-from spatial_vlm_ros.sim.sensor import noisy
-from spatial_vlm_ros.sim.shapes import Box, Cup, Sphere
-from spatial_vlm_ros.sim.tabletop import Body, World, look_at, render
+from spatial_vlm_ros.sim.tabletop import Body, Box, Cup, Sphere, World, look_at, noisy, render
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame
 
 CAMERA = PinholeCamera(np.array([[610.0, 0.0, 320.0], [0.0, 610.0, 240.0], [0.0, 0.0, 1.0]]), 640, 480)

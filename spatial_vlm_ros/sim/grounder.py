@@ -16,9 +16,8 @@ from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.labels import label_match
 from spatial_vlm_ros.sim.physics import PhysicsRendering
-from spatial_vlm_ros.sim.sensor import STEREO, camera_of, noisy
 from spatial_vlm_ros.sim.settled import DEMO_WORLDS, settled_tabletop
-from spatial_vlm_ros.sim.tabletop import Rendering
+from spatial_vlm_ros.sim.tabletop import STEREO, Rendering, camera_of, noisy
 from spatial_vlm_ros.spatial.detector_profile import GIVEN
 from spatial_vlm_ros.types import Depth, Detection, NounPhrase, Rgb, RgbdFrame
 

@@ -2,7 +2,7 @@
 """Tabletops under gravity: random ones, drawn again if something went wrong, and demo worlds in "base_link".
 
 with DEMO_WORLDS["behind"]() as world:
-    seen = world.render(VGA)  # or HD, from sim/sensor.py; camera pose world.base_T_camera
+    seen = world.render(VGA)  # or HD, from sim/tabletop.py; camera pose world.base_T_camera
 """
 
 from __future__ import annotations
@@ -12,20 +12,54 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.geometry.camera import project
-from spatial_vlm_ros.sim.compilation import PlacedModel
-from spatial_vlm_ros.sim.kinds import KINDS, make
-from spatial_vlm_ros.sim.meshes import Array, Model
-from spatial_vlm_ros.sim.physics import PhysicsWorld
-from spatial_vlm_ros.sim.scenery import Scenery, random_scenery
-from spatial_vlm_ros.sim.sensor import VGA
-from spatial_vlm_ros.sim.tabletop import look_at
+from spatial_vlm_ros.sim import small_objects
+from spatial_vlm_ros.sim.meshes import Array, Colour, Model
+from spatial_vlm_ros.sim.physics import PhysicsWorld, PlacedModel
+from spatial_vlm_ros.sim.tabletop import COLOURS, VGA, Scenery, look_at, random_scenery
 from spatial_vlm_ros.sim.truth import Placed, margin
 from spatial_vlm_ros.types import Transform
+
+Painted = Callable[[np.random.Generator, str, Colour], Model]
+Natural = Callable[[np.random.Generator], Model]
+
+
+def _makers(names: str) -> dict[str, Any]:
+    return {name: getattr(small_objects, name) for name in names.split()}
+
+
+_PAINTED: Mapping[str, Painted] = _makers("cup mug bowl plate can bottle box tray")
+_FURNITURE: Mapping[str, Painted] = _makers("crate board stool basket bookcase cabinet chair car")
+_NATURAL: Mapping[str, Natural] = {
+    f"{worn} chick": partial(small_objects.chick, wears=worn) for worn in ("ribbon", "bonnet")
+} | _makers("apple banana orange lemon pear shelf")
+KINDS: tuple[str, ...] = (*_PAINTED, *_NATURAL)
+"""Kinds used for settled tabletops. Crockery, cans, bottles, boxes and trays come in every colour, the others in
+their own."""
+FURNITURE: tuple[str, ...] = tuple(_FURNITURE)
+"""Further kinds, in every colour, for scenes built on purpose."""
+
+
+def make(kind: str, rng: np.random.Generator, colour: str | None = None) -> Model:
+    """Make an object of a kind with a random size, and a random colour if none is given."""
+    if kind in _NATURAL:
+        if colour is not None:
+            raise InputError(f"colour of a {kind}", colour, "no colour, because it has its own", "leave the colour out")
+        return _NATURAL[kind](rng)
+    painted = {**_PAINTED, **_FURNITURE}
+    if kind not in painted:
+        raise UnknownNameError("kind of object", kind, (*KINDS, *FURNITURE))
+    if colour is not None and colour not in COLOURS:
+        raise UnknownNameError("colour", colour, COLOURS)
+    drawn = str(rng.choice(list(COLOURS)))
+    name = drawn if colour is None else colour
+    return painted[kind](rng, name, COLOURS[name])
+
 
 CLEAR: Mapping[str, float] = MappingProxyType(
     {"left of": 0.03, "right of": 0.03, "behind": 0.03, "in front of": 0.03, "on": 0.002, "in": 0.002, "next to": 0.03}

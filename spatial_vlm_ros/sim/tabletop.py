@@ -9,19 +9,152 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.errors import InputError, ShapeError
 from spatial_vlm_ros.geometry.boxes import box_around
 from spatial_vlm_ros.geometry.camera import normalised_grid, project
 from spatial_vlm_ros.geometry.rotation import rigid_matrix
-from spatial_vlm_ros.sim.shapes import Array, Hits, Shape
+from spatial_vlm_ros.sim.meshes import Colour
 from spatial_vlm_ros.types import Detection, Mask, PinholeCamera, RgbdFrame, Transform, Vector3
+
+Array = npt.NDArray[np.float64]
+Hits = tuple[Array, Array]  # distances (N,) in units of the ray's direction, infinite for no hit; unit normals (N, 3)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A block of size (x, y, z), metres, standing on its base."""
+
+    size: Vector3
+
+    def hit(self, origin: Array, directions: Array) -> Hits:
+        """First intersections with rays (N, 3) of any length, in the shape's frame (origin in its base, z up).
+
+        Source: slab method, Kay and Kajiya 1986.
+        """
+        low, high = np.array([-self.size[0] / 2, -self.size[1] / 2, 0.0]), np.array(self.size) * (0.5, 0.5, 1.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            a, b = (low - origin) / directions, (high - origin) / directions
+        enter, leave = np.fmin(a, b), np.fmax(a, b).min(axis=1)  # (N, 3), (N,)
+        axis = enter.argmax(axis=1)
+        distance = enter.max(axis=1)
+        normals = -np.sign(directions) * (np.arange(3) == axis[:, None])
+        return np.where((distance > 0) & (distance <= leave), distance, np.inf), normals
+
+
+@dataclass(frozen=True)
+class Cylinder:
+    """A solid cylinder standing on its base, metres."""
+
+    radius: float
+    height: float
+
+    @property
+    def size(self) -> Vector3:
+        """Extents along x, y, z, metres."""
+        return 2 * self.radius, 2 * self.radius, self.height
+
+    def hit(self, origin: Array, directions: Array) -> Hits:
+        """See `Box.hit`."""
+        ends = [_disk(origin, directions, height, 0.0, self.radius) for height in (self.height, 0.0)]
+        return _nearest([*_side(origin, directions, self.radius, 0.0, self.height), *ends])
+
+
+@dataclass(frozen=True)
+class Cup(Cylinder):
+    """A cylinder open at the top, metres; `wall` is the thickness of wall and floor."""
+
+    wall: float = 0.004
+
+    def hit(self, origin: Array, directions: Array) -> Hits:
+        """See `Box.hit`."""
+        inner = self.radius - self.wall
+        return _nearest(
+            [
+                *_side(origin, directions, self.radius, 0.0, self.height),
+                *_side(origin, directions, inner, self.wall, self.height),
+                _disk(origin, directions, self.height, inner, self.radius),
+                _disk(origin, directions, self.wall, 0.0, inner),
+                _disk(origin, directions, 0.0, 0.0, self.radius),
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class Sphere:
+    """A ball resting on one point, metres."""
+
+    radius: float
+
+    @property
+    def size(self) -> Vector3:
+        """Extents along x, y, z, metres."""
+        return 2 * self.radius, 2 * self.radius, 2 * self.radius
+
+    def hit(self, origin: Array, directions: Array) -> Hits:
+        """See `Box.hit`."""
+        from_centre = origin - (0.0, 0.0, self.radius)
+        excess = float(from_centre @ from_centre) - self.radius**2
+        distance, _ = _quadratic((directions**2).sum(axis=1), directions @ from_centre, excess)
+        distance = np.where(distance > 0, distance, np.inf)
+        return distance, _points(from_centre, directions, distance) / self.radius
+
+
+Shape = Box | Cylinder | Cup | Sphere
+
+
+def _quadratic(a: Array, half_b: Array, c: float) -> tuple[Array, Array]:
+    """Both roots of a t² + 2 half_b t + c, the smaller first; infinite if there is none."""
+    discriminant = half_b**2 - a * c
+    with np.errstate(divide="ignore", invalid="ignore"):
+        root = np.sqrt(np.where(discriminant >= 0, discriminant, np.nan))
+        roots = (-half_b - root) / a, (-half_b + root) / a
+    return np.where(np.isfinite(roots[0]), roots[0], np.inf), np.where(np.isfinite(roots[1]), roots[1], np.inf)
+
+
+def _points(origin: Array, directions: Array, distance: Array) -> Array:
+    """Points at these distances (N,) on rays; the origin for an infinite one."""
+    return np.asarray(origin + np.where(np.isinf(distance), 0.0, distance)[:, None] * directions)
+
+
+def _side(origin: Array, directions: Array, radius: float, low: float, high: float) -> list[Hits]:
+    flat, start = directions[:, :2], origin[:2]
+    hits = []
+    for distance in _quadratic((flat**2).sum(axis=1), flat @ start, float(start @ start) - radius**2):
+        points = _points(origin, directions, distance)
+        hit = np.isfinite(distance) & (distance > 0) & (low <= points[:, 2]) & (points[:, 2] <= high)
+        hits.append((np.where(hit, distance, np.inf), _facing(points * (1.0, 1.0, 0.0), directions)))
+    return hits
+
+
+def _disk(origin: Array, directions: Array, z: float, inner: float, outer: float) -> Hits:
+    """Intersections of rays with a horizontal ring."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        distance = (z - origin[2]) / directions[:, 2]
+    distance = np.where(np.isfinite(distance) & (distance > 0), distance, np.inf)
+    radius = np.linalg.norm(_points(origin[:2], directions[:, :2], distance), axis=1)
+    normals = np.broadcast_to(np.array([0.0, 0.0, 1.0]), directions.shape)
+    return np.where((inner <= radius) & (radius <= outer), distance, np.inf), _facing(normals, directions)
+
+
+def _facing(normals: Array, directions: Array) -> Array:
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    along = (normals * directions).sum(axis=1, keepdims=True)
+    return np.where(along > 0, -normals, normals) / np.where(length > 0, length, 1.0)
+
+
+def _nearest(hits: Sequence[Hits]) -> Hits:
+    distances, normals = np.stack([h[0] for h in hits]), np.stack([h[1] for h in hits])
+    first, ray = distances.argmin(axis=0), np.arange(distances.shape[1])
+    return distances[first, ray], normals[first, ray]
+
 
 WORLD = "world"
 
@@ -224,3 +357,154 @@ def _textured(colours: Array, points: Array) -> npt.NDArray[np.uint8]:
 def as_bytes(values: Array) -> npt.NDArray[np.uint8]:
     """Round colour values and clip them to 0 to 255."""
     return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+
+
+# ------------------------------------------------------------------------------------------------ sensor
+
+
+@dataclass(frozen=True)
+class SensorNoise:
+    """Errors of a real depth camera; shares are 0 to 1."""
+
+    floor: float = 0.001  # standard deviation of depth at zero range, metres
+    quadratic: float = 0.002  # growth of the noise with range squared, 1/metre
+    correlated: float = 0.3  # share of the variance common to neighbouring pixels
+    patch: int = 16  # extent of that correlation, pixels
+    edge_jump: float = 0.03  # step in inverse depth of an edge, 1/metre: it is small on planes seen at a flat angle
+    edge_loss: float = 0.6  # share of pixels at edges without measurement
+    loss: float = 0.01  # share of all pixels without measurement
+    step: float = 0.001  # depth is rounded to multiples of this, metres
+    rgb: float = 2.0  # standard deviation of colour, on a scale of 255
+    disparity_step: float = 0.0  # inverse depth is rounded to multiples of this, 1/metre, as in a stereo camera
+    shine: float = 0.0  # share of shiny surfaces without measurement, in patches
+
+
+STEREO = SensorNoise(disparity_step=0.001, shine=0.4)
+"""Active stereo with a baseline of 5 cm, 640 pixels wide: 1/32 pixel is 1 mm at 1 m, 4 mm at 2 m; misses 40 % of
+shiny surfaces."""
+
+
+def noisy(
+    frame: RgbdFrame, rng: np.random.Generator, noise: SensorNoise | None = None, shiny: Mask | None = None
+) -> RgbdFrame:
+    """Turn an exact frame into the measurement of a real sensor, with holes at edges and on `shiny` surfaces."""
+    if shiny is not None and (shiny.shape != frame.depth.shape or shiny.dtype != np.bool_):
+        raise ShapeError("shiny", f"{frame.depth.shape} bool", f"{shiny.shape} {shiny.dtype}")
+    noise = SensorNoise() if noise is None else noise
+    depth = frame.depth.astype(np.float64)
+    deviation = noise.floor + noise.quadratic * depth**2
+    height, width = depth.shape
+    bumps = height // noise.patch + 2, width // noise.patch + 2
+    shared = smooth_field(rng, depth.shape, bumps) * math.sqrt(noise.correlated)
+    own = rng.standard_normal(depth.shape) * math.sqrt(1 - noise.correlated)
+    felt = depth + deviation * (shared + own)
+    if noise.disparity_step > 0:  # z = f b / d, so a step in d is one of z² / (f b) in z; Khoshelham and Elberink 2012
+        with np.errstate(divide="ignore", invalid="ignore"):
+            felt = np.asarray(1 / (np.round(1 / felt / noise.disparity_step) * noise.disparity_step), np.float64)
+    measured = (np.round(felt / noise.step) * noise.step).astype(np.float32)
+    inverse, around = np.nan_to_num(1 / frame.depth, nan=0.0), np.ones((3, 3), np.uint8)  # unmeasured: far away
+    is_edge = np.subtract(cv2.dilate(inverse, around), cv2.erode(inverse, around)) > noise.edge_jump
+    lost = rng.random(depth.shape) < np.where(is_edge, noise.edge_loss, noise.loss)
+    measured = np.where(lost | ~(measured > 0), np.float32(np.nan), measured)
+    rgb = as_bytes(frame.rgb + noise.rgb * rng.standard_normal(frame.rgb.shape))
+    if shiny is not None and noise.shine > 0:
+        patch = max(noise.patch // 2, 1)
+        field = smooth_field(rng, depth.shape, (height // patch + 2, width // patch + 2))
+        measured[shiny & np.less_equal(field, np.quantile(field, noise.shine))] = np.nan
+    return replace(frame, rgb=rgb, depth=measured)
+
+
+def smooth_field(rng: np.random.Generator, shape: tuple[int, ...], bumps: tuple[int, int]) -> Array:
+    """(H, W) smooth noise of unit variance with so many bumps down and across."""
+    height, width = shape
+    coarse = rng.standard_normal(bumps)
+    fine = np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.float64)
+    return fine / max(float(fine.std()), 1e-9)
+
+
+_FOCAL = 610 / 640  # share of the width: colour sensor of a depth camera
+
+
+def camera_of(width: int, height: int) -> PinholeCamera:
+    """Make a camera with this image size, pixels."""
+    f = _FOCAL * width
+    return PinholeCamera(np.array([[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1]]), width, height)
+
+
+VGA = camera_of(640, 480)
+HD = camera_of(1280, 720)
+
+
+# ------------------------------------------------------------------------------------------------ scenery
+
+
+Pattern = npt.NDArray[np.uint8]  # (N, N, 3)
+_PIXELS = 256
+_SHAPE = (_PIXELS, _PIXELS)
+_TABLES: tuple[Colour, ...] = ((176, 138, 98), (205, 184, 152), (140, 104, 74), (188, 188, 184), (150, 160, 168))
+_FLOORS: tuple[Colour, ...] = ((96, 98, 104), (128, 116, 100), (78, 84, 92), (150, 148, 142))
+_WALLS: tuple[Colour, ...] = ((214, 210, 200), (190, 202, 210), (206, 214, 200), (222, 214, 222))
+
+
+@dataclass(frozen=True)
+class Light:
+    """A lamp: its position and target (base frame, metres), its brightness 0 to 1, and whether it casts shadows."""
+
+    position: Vector3
+    towards: Vector3
+    brightness: tuple[float, float, float]
+    shadows: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Scenery:
+    """A table in a room, in the base frame (z up); metres."""
+
+    table: Pattern
+    floor: Pattern
+    wall: Colour
+    lights: tuple[Light, ...]
+    ambient: float = 0.4  # light, 0 to 1
+    table_centre: tuple[float, float] = (0.85, 0.0)  # x, y of the table top
+    table_size: tuple[float, float] = (1.2, 1.5)  # along x and y
+    table_height: float = 0.1  # of the table top
+    floor_height: float = -0.65
+    max_range: float = 6.0  # largest depth that the camera measures
+
+    def __post_init__(self) -> None:
+        if not min(self.table_size) > 0 or not self.table_height > self.floor_height:
+            got = f"{self.table_size} at {self.table_height} m"
+            raise InputError("table", got, "an extent, and a height above the floor, in metres")
+
+
+def random_scenery(rng: np.random.Generator) -> Scenery:
+    """Draw a table, a room and lights from `rng`."""
+    wall = _WALLS[int(rng.integers(len(_WALLS)))]
+    paint = np.array(_TABLES[int(rng.integers(len(_TABLES)))], np.float64) * rng.uniform(0.9, 1.1)
+    kind = str(rng.choice(["wood", "stone", "cloth", "plain"]))
+    if kind == "wood":
+        grain = smooth_field(rng, _SHAPE, (4, 40))
+        light = 1 + 0.10 * np.sin(2 * math.pi * (6 * np.linspace(0, 1, _PIXELS)[None] + 0.35 * grain)) + 0.05 * grain
+    elif kind == "cloth":
+        stripes = np.sin(np.arange(_PIXELS) * 2 * math.pi * 8 / _PIXELS) > 0
+        light = 1 - 0.07 * stripes[None] - 0.07 * stripes[:, None] + 0.03 * rng.standard_normal(_SHAPE)
+    elif kind == "stone":
+        light = 1 + 0.03 * smooth_field(rng, _SHAPE, (40, 40)) + 0.03 * rng.standard_normal(_SHAPE)
+    else:
+        light = 1 + 0.012 * rng.standard_normal(_SHAPE)
+    table = as_bytes(paint * light[..., None])
+
+    colour = np.array(_FLOORS[int(rng.integers(len(_FLOORS)))], np.float64)
+    ramp = np.arange(_PIXELS)
+    joints = (ramp % 128 < 2)[:, None] | (ramp % 128 < 2)[None]
+    light = (1 + 0.05 * smooth_field(rng, _SHAPE, (20, 20))) * np.where(joints, 0.75, 1.0)
+    floor = as_bytes(colour * light[..., None])
+
+    angle, warm = rng.uniform(-math.pi, math.pi), rng.uniform(-0.04, 0.04)
+    over = (0.85 + 0.9 * math.cos(angle), 0.9 * math.sin(angle), float(rng.uniform(1.7, 2.2)))
+    strength = rng.uniform(0.6, 0.75)
+    key = (float(strength * (1 + warm)), float(strength), float(strength * (1 - warm)))
+    r, g, b = (float(rng.uniform(0.18, 0.28)),) * 3
+    middle = (0.85, 0.0, 0.1)
+    lights = (Light(over, middle, key, True), Light((-over[0], -over[1], 2.0), middle, (r, g, b), False))
+    return Scenery(table, floor, wall, lights, float(rng.uniform(0.42, 0.52)))

@@ -7,11 +7,12 @@ No threads, no clock, no ROS: the caller passes the time. All times are nanoseco
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,11 +26,21 @@ from spatial_vlm_ros.errors import (
 )
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.streams.decoding import check_same_camera, colour_of, depth_of, found_of, frame_id_of
-from spatial_vlm_ros.streams.freshness import Freshness
-from spatial_vlm_ros.streams.seen_robot import SeenRobot
-from spatial_vlm_ros.streams.synchronizer import MatchedMessages, Stream, Synchronizer
+from spatial_vlm_ros.streams.synchronizer import Freshness, MatchedMessages, Stream, Synchronizer
 from spatial_vlm_ros.streams.transforms import TransformBuffer, TransformSample
-from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
+from spatial_vlm_ros.types import Detection, FrameOfReference, RgbdFrame, SpatialQuery, Transform
+
+
+class SeenRobot(Protocol):
+    """Interface of a robot whose points can be removed from depth (planning.robot_model.Robot)."""
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """TF frames of its links."""
+
+    def removed(self, frame: RgbdFrame, base_T_links: Sequence[Transform]) -> RgbdFrame:
+        """Remove the robot's points from a frame, with the poses of `links` in the parent of its `base_T_camera`."""
+
 
 RGB, DEPTH, DETECTIONS = "rgb/image", "depth/image", "detections"
 RGB_INFO, DEPTH_INFO = "rgb/camera_info", "depth/camera_info"
@@ -488,3 +499,24 @@ class FrameAssembler:
         reason = f"stamps of {name[RGB]} and {name[DEPTH]} never agree within {self.config.sync_slop:g} s{apart}"
         repair = "let one driver stamp both topics, synchronise the clocks, or raise sync_slop"
         return NotSynchronisedError(reason, repair)
+
+
+def needs_speaker(queries: Iterable[SpatialQuery], *frames: FrameOfReference | str | None) -> bool:
+    """True if the speaker's frame of reference may decide a request; `frames` are used if the words state none."""
+    by_default = any(frame == FrameOfReference.SPEAKER for frame in frames)
+    for query in queries:
+        target = query.target
+        ordered = target.superlative is not None or target.ordinal is not None
+        chosen_by_place = ordered or bool(target.relations) or query.destination is not None or bool(query.avoid)
+        if (by_default and chosen_by_place) or _says_speaker(query):
+            return True
+    return False
+
+
+def _says_speaker(said: object) -> bool:
+    """True if a reading states the speaker's frame anywhere inside it."""
+    if isinstance(said, tuple):
+        return any(_says_speaker(part) for part in said)
+    if dataclasses.is_dataclass(said):
+        return any(_says_speaker(getattr(said, field.name)) for field in dataclasses.fields(said))
+    return said is FrameOfReference.SPEAKER

@@ -16,9 +16,9 @@ from spatial_vlm_ros.streams.frame_assembler import (
     SECOND,
     FrameAssembler,
     PendingFrame,
+    SeenRobot,
     stamp_of,
 )
-from spatial_vlm_ros.streams.seen_robot import SeenRobot
 from spatial_vlm_ros.streams.synchronizer import MatchedMessages, Stream
 from spatial_vlm_ros.streams.transforms import TransformBuffer
 

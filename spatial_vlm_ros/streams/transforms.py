@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import ClockError, InputError, TransformUnavailableError
-from spatial_vlm_ros.streams.freshness import TransformClocks
+from spatial_vlm_ros.streams.synchronizer import TransformClocks
 from spatial_vlm_ros.types import Quaternion, Transform, Vector3
 
 SECOND = 1_000_000_000  # nanoseconds

@@ -19,18 +19,19 @@ from spatial_vlm_ros.doctor.arm import (
     JointStream,
     arm_findings,
     controller_servers,
+    description_findings,
+    frame_findings,
     gripper_servers,
     planner_servers,
+    scene_findings,
 )
-from spatial_vlm_ros.doctor.arm_frames import description_findings, frame_findings, scene_findings
 from spatial_vlm_ros.doctor.findings import Finding, Severity
-from spatial_vlm_ros.doctor.frame import examine
-from spatial_vlm_ros.doctor.streams import StreamDoctor
+from spatial_vlm_ros.doctor.streams import StreamDoctor, examine
 from spatial_vlm_ros.launcher import wiring
 from spatial_vlm_ros.manipulation.planning.moveit import VALIDATES
 from spatial_vlm_ros.parameters import RobotPreset, Settings, StreamConfig
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
-from spatial_vlm_ros.streams.compose import rosbags_composer
+from spatial_vlm_ros.streams.decoding import rosbags_composer
 from spatial_vlm_ros.streams.frame_assembler import DEPTH, RGB, RGB_INFO, SECOND, STATIC_TRANSFORMS
 from spatial_vlm_ros.streams.transforms import TransformBuffer
 from spatial_vlm_ros.types import Detection, PinholeCamera, Transform

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from bag_builder import FIXED, MS, T0, BagBuilder, make, scene
 
-from spatial_vlm_ros.recording.bags.types import CAMERA_INFO
+from spatial_vlm_ros.recording.bags.topics import CAMERA_INFO
 from spatial_vlm_ros.types import Transform
 
 WORDS = ("the chick behind the cup", "the chick in front of the cup", "the mug")

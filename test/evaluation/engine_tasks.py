@@ -15,7 +15,7 @@ from pathlib import Path
 
 from spatial_vlm_lab.engine.engines import LocalEngine, RayEngine, Shard, ShardAnswers, digest
 from spatial_vlm_lab.engine.run import evaluate_shards
-from spatial_vlm_lab.scoring.rows import Row
+from spatial_vlm_lab.scoring.case_result import Row
 from spatial_vlm_ros.errors import DepthError, InputError
 
 CONFIGURATION = {"models": ["made up"], "version": "1"}

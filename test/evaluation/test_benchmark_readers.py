@@ -18,7 +18,7 @@ import pytest
 from benchmark_folders import FOLDERS, damaged_of, graded, image_cell, items_of, png, write_parquet
 from tables import called, tables
 
-from spatial_vlm_lab.benchmarks import published_files, scores
+from spatial_vlm_lab.benchmarks import protocol, published_files
 from spatial_vlm_lab.benchmarks.asking import BENCHMARKS
 from spatial_vlm_lab.benchmarks.lettered import BLINK, CV_BENCH, THREEDSR
 from spatial_vlm_lab.benchmarks.pointing import REFSPATIAL, ROBOSPATIAL
@@ -186,13 +186,13 @@ def test_what_published_rules_do_not_read_is_read_by_the_package(name: str, tmp_
 def test_a_mean_of_accuracies_has_the_interval_of_its_parts(tmp_path: Path) -> None:
     items = items_of(CV_BENCH, folders.cv_bench(tmp_path))
     parts = {"a": graded(items[:2], lambda _: True), "b": graded(items[2:5], lambda one: one.key == "2")}
-    (found,) = scores.mean_of_parts("both", parts, {"a": 0.5, "b": 0.5})
+    (found,) = protocol.mean_of_parts("both", parts, {"a": 0.5, "b": 0.5})
     first, second = wilson(2, 2), wilson(1, 3)
     assert found.value == pytest.approx((1 + 1 / 3) / 2, abs=1e-6)
     down = ((0.5 * (1 - first.low)) ** 2 + (0.5 * (1 / 3 - second.low)) ** 2) ** 0.5
     assert found.low == pytest.approx(found.value - down, abs=1e-5)
     assert found.high == pytest.approx(found.value + 0.5 * (second.high - 1 / 3), abs=1e-5)
-    assert scores.mean_of_parts("all", parts, {"a": 0.5, "c": 0.5}) == []
+    assert protocol.mean_of_parts("all", parts, {"a": 0.5, "c": 0.5}) == []
 
 
 def test_whatsup_shuffles_the_captions_of_which_the_first_is_true(tmp_path: Path) -> None:

@@ -30,12 +30,12 @@ from spatial_vlm_lab.engine.engines import LocalEngine, Shard
 from spatial_vlm_lab.engine.evaluate_cases import CaseTask, CaseWork, plan_cases, recording_lag, run_configuration
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards, run_rows
 from spatial_vlm_lab.scoring import sources as truth_files
+from spatial_vlm_lab.scoring.case_result import Row
 from spatial_vlm_lab.scoring.model_spec import ModelSpec, load_model
-from spatial_vlm_lab.scoring.rows import Row
 from spatial_vlm_lab.scoring.sources import Source, evaluate_source
 from spatial_vlm_ros.errors import FileError, RunMismatchError
 from spatial_vlm_ros.parameters import ResolverConfig, Settings, StreamConfig
-from spatial_vlm_ros.recording.bags.reader import open_bag
+from spatial_vlm_ros.recording.bags.topics import open_bag
 
 pytest.importorskip("pyarrow")
 pytest.importorskip("rosbags")

@@ -29,8 +29,8 @@ from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_lab.scoring.sources import Source
 from spatial_vlm_ros.errors import EngineUnavailableError, FileError, InputError, RunMismatchError, StoreError
 from spatial_vlm_ros.parameters import Settings
-from spatial_vlm_ros.recording.bags.reader import open_bag
-from spatial_vlm_ros.recording.uris import facts_of
+from spatial_vlm_ros.recording.bags.remote import facts_of
+from spatial_vlm_ros.recording.bags.topics import open_bag
 
 pytestmark = pytest.mark.live
 slow = pytest.mark.slow

@@ -12,11 +12,10 @@ import pytest
 from tables import tables
 
 from spatial_vlm_lab.reports import report
-from spatial_vlm_lab.scoring import case_judge, frame_truth
-from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
-from spatial_vlm_lab.scoring.case_result import same_name
+from spatial_vlm_lab.scoring import frame_truth, outcome
+from spatial_vlm_lab.scoring.case_result import COLUMNS, result_of, row_of, same_name
 from spatial_vlm_lab.scoring.model_spec import ModelSpec, load_model
-from spatial_vlm_lab.scoring.rows import COLUMNS, result_of, row_of
+from spatial_vlm_lab.scoring.outcome import EvaluatedCase
 from spatial_vlm_lab.scoring.sources import Source, evaluate_source
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.parameters import ResolverConfig, Settings
@@ -123,7 +122,7 @@ def test_a_fault_of_ours_costs_one_case(tmp_path: Path, monkeypatch: pytest.Monk
     one, fails = evaluated(tmp_path, BEHIND, BONNET, drop="cup"), Mock(side_effect=RuntimeError("a fault"))
     monkeypatch.setattr(report, "draw", fails)
     assert report.failure_image(one, ResolverConfig()) is None
-    monkeypatch.setattr(case_judge, "judge_case", fails)
+    monkeypatch.setattr(outcome, "judge_case", fails)
     one = evaluated(tmp_path, BEHIND, BONNET)
     assert one.result is None
     assert one.problem.startswith("it could not be judged: ")

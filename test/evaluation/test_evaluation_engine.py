@@ -25,7 +25,7 @@ from waiting import until
 from spatial_vlm_lab.engine import run as engine_store
 from spatial_vlm_lab.engine.engines import LocalEngine, Outcome, RayEngine, Shard, ShardAnswers, check_address, digest
 from spatial_vlm_lab.engine.run import LOCK, MergedRun, ResultStore, evaluate_shards, locked, run_rows
-from spatial_vlm_lab.scoring.rows import COLUMNS, Row
+from spatial_vlm_lab.scoring.case_result import COLUMNS, Row
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import EngineUnavailableError, FolderInUseError, RunMismatchError, StoreError
 

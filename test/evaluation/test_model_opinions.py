@@ -26,8 +26,7 @@ from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.recording.cases import Case, Expectation, load_cases
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.examples import CAMERA, chicks_and_cup_frame
-from spatial_vlm_ros.sim.shapes import Box, Cup, Sphere
-from spatial_vlm_ros.sim.tabletop import Body, World, look_at, render
+from spatial_vlm_ros.sim.tabletop import Body, Box, Cup, Sphere, World, look_at, render
 from spatial_vlm_ros.spatial.clause_judge import fitted
 from spatial_vlm_ros.spatial.second_opinion import load_reliabilities
 from spatial_vlm_ros.types import Resolution, Rgb, Status

@@ -22,12 +22,10 @@ import pytest
 from evaluation_cases import HOSTILE, page_of, some_run
 
 from spatial_vlm_lab.reports import report
-from spatial_vlm_lab.reports.report import check_installed, evaluation_page, junit_suites
-from spatial_vlm_lab.reports.sections import escape, markdown_evaluation
+from spatial_vlm_lab.reports.report import check_installed, escape, evaluation_page, junit_suites, markdown_evaluation
 from spatial_vlm_lab.scoring import outcome as outcomes
-from spatial_vlm_lab.scoring.case_result import Blame, CaseError, judge_case
+from spatial_vlm_lab.scoring.case_result import Blame, CaseError, StoredAnswer, judge_case
 from spatial_vlm_lab.scoring.comparing import calibrate
-from spatial_vlm_lab.scoring.rows import StoredAnswer
 from spatial_vlm_ros.errors import DependencyError
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.recording.cases import Case, Expectation

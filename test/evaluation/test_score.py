@@ -15,13 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import tables
 
-from spatial_vlm_lab.reports.report import junit_suites
-from spatial_vlm_lab.reports.sections import markdown_evaluation, sections_of, show
+from spatial_vlm_lab.reports.report import junit_suites, markdown_evaluation, sections_of, show
 from spatial_vlm_lab.scoring import comparing
-from spatial_vlm_lab.scoring.case_result import CaseResult, MissKind, judge_case, miss_kind
+from spatial_vlm_lab.scoring.case_result import CaseResult, MissKind, StoredAnswer, judge_case, miss_kind, read_runs
 from spatial_vlm_lab.scoring.frame_truth import FrameTruth, PlaceOutcome, place_outcome, read_frame_truth
 from spatial_vlm_lab.scoring.outcome import EvaluationOutcome, ModelOutcome, ModelRun, evaluation_json, judge
-from spatial_vlm_lab.scoring.rows import StoredAnswer, read_runs
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.output.json_schema import resolution_json

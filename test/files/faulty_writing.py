@@ -17,8 +17,15 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.cli.group import save_image
-from spatial_vlm_ros.files.folders import changed_folder, new_folder
-from spatial_vlm_ros.files.writing import write_bytes, write_json, write_text, writing, written_by_name
+from spatial_vlm_ros.files.writing import (
+    changed_folder,
+    new_folder,
+    write_bytes,
+    write_json,
+    write_text,
+    writing,
+    written_by_name,
+)
 from spatial_vlm_ros.recording.bags.writer import BagWriter, is_bag_file
 from spatial_vlm_ros.recording.frame_folder import load_frame, write_frame
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_lab.scoring.rows import read_runs
+from spatial_vlm_lab.scoring.case_result import read_runs
 from spatial_vlm_lab.scoring.sources import read_answers
 from spatial_vlm_lab.training.images import read_split
 from spatial_vlm_ros.cli.group import read_settings
@@ -25,7 +25,7 @@ from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.launcher import gazebo, wiring
 from spatial_vlm_ros.manipulation.planning.robot_model import load, read_hulls
 from spatial_vlm_ros.recording import frame_folder
-from spatial_vlm_ros.recording.bags.reader import open_bag
+from spatial_vlm_ros.recording.bags.topics import open_bag
 from spatial_vlm_ros.recording.cases import load_cases
 from spatial_vlm_ros.spatial.second_opinion import load_reliabilities
 

@@ -24,7 +24,7 @@ from faulty_writing import WRITERS, contents, is_whole
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.files import folders
+from spatial_vlm_ros.files import writing as folders
 from spatial_vlm_ros.files.writing import PART, write_bytes, write_json, write_text
 from spatial_vlm_ros.recording.frame_folder import write_frame
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame

@@ -18,8 +18,8 @@ import pytest
 from waiting import DEADLINE
 
 from spatial_vlm_ros.errors import FileError
-from spatial_vlm_ros.files import arrays, documents, images, reading, writing
-from spatial_vlm_ros.files.folders import changed_folder, new_folder, put_folder
+from spatial_vlm_ros.files import documents, images, reading, writing
+from spatial_vlm_ros.files.writing import changed_folder, new_folder, put_folder
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
 
@@ -70,14 +70,14 @@ def test_arrays_are_read_and_archives_that_unpack_to_too_much_are_refused(tmp_pa
         wanted = np.asfortranarray(PIXELS[..., 0].astype(kind))
         np.save(tmp_path / "a.npy", wanted)
         np.savez_compressed(tmp_path / "a.npz", one=wanted, other=np.array(3))
-        np.testing.assert_array_equal(arrays.read_npy(tmp_path / "a.npy"), wanted)
-        found = arrays.read_npz(tmp_path / "a.npz")
+        np.testing.assert_array_equal(images.read_npy(tmp_path / "a.npy"), wanted)
+        found = images.read_npz(tmp_path / "a.npz")
         np.testing.assert_array_equal(found["one"], wanted)
         assert found["other"] == 3
-    np.savez_compressed(tmp_path / "a.npz", a=np.zeros(arrays.LARGEST_ARRAY // 2 + 1, np.uint16))
+    np.savez_compressed(tmp_path / "a.npz", a=np.zeros(images.LARGEST_ARRAY // 2 + 1, np.uint16))
     assert (tmp_path / "a.npz").stat().st_size < 1 << 20
     with pytest.raises(FileError, match="bytes unpacked"):
-        arrays.read_npz(tmp_path / "a.npz")
+        images.read_npz(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize(

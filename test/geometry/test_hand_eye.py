@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hand_eye_scenes import BOARD, CAMERA, MOUNT, board_frame, samples, views
 
+from spatial_vlm_ros.doctor.hand_eye import mount_texts, read_hand_eye
 from spatial_vlm_ros.errors import CalibrationError, FileError, InputError
 from spatial_vlm_ros.geometry.hand_eye import CharucoTarget, PoseSample, between, calibrate, missing_view, twist
-from spatial_vlm_ros.recording.hand_eye_files import mount_texts, read_hand_eye
 from spatial_vlm_ros.types import Transform
 
 

@@ -16,9 +16,7 @@ from spatial_vlm_ros.geometry.lift import build_scene, with_insides
 from spatial_vlm_ros.geometry.segmentation import Patch
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.sim.examples import CAMERA
-from spatial_vlm_ros.sim.sensor import noisy
-from spatial_vlm_ros.sim.shapes import Box, Sphere
-from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
+from spatial_vlm_ros.sim.tabletop import Body, Box, Rendering, Sphere, World, look_at, noisy, render
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, SceneObject
 
 if TYPE_CHECKING:

@@ -22,8 +22,7 @@ from spatial_vlm_ros.geometry.segmentation import STEEPEST, _edges, depth_gap, m
 from spatial_vlm_ros.geometry.support import find_support, find_up, known_up
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, ResolverConfig
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
-from spatial_vlm_ros.sim.sensor import noisy
-from spatial_vlm_ros.sim.tabletop import Rendering
+from spatial_vlm_ros.sim.tabletop import Rendering, noisy
 from spatial_vlm_ros.types import Detection, Mask, Plane, RgbdFrame, Status, UpSource
 
 if TYPE_CHECKING:

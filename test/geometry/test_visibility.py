@@ -20,9 +20,7 @@ from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
 from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, config_from
-from spatial_vlm_ros.sim.sensor import noisy
-from spatial_vlm_ros.sim.shapes import Box, Cylinder
-from spatial_vlm_ros.sim.tabletop import Body, Rendering
+from spatial_vlm_ros.sim.tabletop import Body, Box, Cylinder, Rendering, noisy
 from spatial_vlm_ros.types import PinholeCamera, RgbdFrame, SceneObject, Status, Transform, Vector3
 
 if TYPE_CHECKING:

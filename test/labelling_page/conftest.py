@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from frame_files import write_two_frames
 
-from spatial_vlm_lab.labelling.label_file import LabelFile
-from spatial_vlm_lab.labelling.label_sources import folder_source
+from spatial_vlm_lab.labelling.label_file import LabelFile, folder_source
 from spatial_vlm_lab.labelling.session import LabelSession
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.web.serving import Page
@@ -40,7 +39,7 @@ class Desk:
 
 @pytest.fixture
 def served(recorded: Path, tmp_path: Path) -> Iterator[Callable[..., Desk]]:
-    from spatial_vlm_lab.labelling.label_web import serve_labels
+    from spatial_vlm_lab.labelling.session import serve_labels
 
     with ExitStack() as stack:
 

@@ -17,8 +17,8 @@ from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.launcher import gazebo, plan, wiring
 from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.sim.meshes import Mesh, block, ellipsoid
-from spatial_vlm_ros.sim.sensor import VGA
 from spatial_vlm_ros.sim.settled import demo_camera, story
+from spatial_vlm_ros.sim.tabletop import VGA
 
 ROOT = Path(__file__).resolve().parents[2]
 WORLD = ROOT / "worlds" / "chicks.sdf"

@@ -21,7 +21,7 @@ from tables import rows
 from spatial_vlm_ros import parameters as configs
 from spatial_vlm_ros.cli.up import up
 from spatial_vlm_ros.errors import FileError, InputError, UnknownNameError
-from spatial_vlm_ros.launcher import actions, plan, stand_in, wiring
+from spatial_vlm_ros.launcher import actions, plan, wiring
 from spatial_vlm_ros.nodes import __main__ as nodes
 from spatial_vlm_ros.nodes import parameters
 from spatial_vlm_ros.streams import frame_assembler as roles
@@ -49,11 +49,11 @@ def _no_profile(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def planned(name: str, **given: str) -> list[stand_in.Process]:
+def planned(name: str, **given: str) -> list[plan.Process]:
     return list(plan.plan(FILES[name], {**NEEDED.get(name, {}), **given}))
 
 
-def ours(name: str, **given: str) -> list[stand_in.Process]:
+def ours(name: str, **given: str) -> list[plan.Process]:
     """The nodes of this package; those of Gazebo are in test_gazebo.py."""
     processes = planned(name, **given)
     return [process for process in processes if process.package == plan.PACKAGE] if name == "gazebo" else processes
@@ -114,7 +114,7 @@ def test_the_nodes_of_each_launch_file() -> None:
 
 def test_launch_ends_everything_with_a_node_that_does_not_start_again() -> None:
     """What ros2 launch is given: `on_exit` is asked with each end, and answers with a shutdown or with nothing."""
-    with stand_in.installed():
+    with plan.installed():
         told = actions.life({"respawn": "true"})
         ends = [told["on_exit"](SimpleNamespace(returncode=code), None) for code in (-9, -11, 70, -9)]
         assert ends[:3] == [None] * 3
@@ -235,7 +235,7 @@ def test_arguments_that_cannot_be_are_refused_before_there_is_a_node(
     name: str, given: dict[str, Any], error: type[Exception], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if "params_file" in given:
-        monkeypatch.setattr(stand_in, "Process", lambda *_, **__: pytest.fail("a node was described"))
+        monkeypatch.setattr(plan, "Process", lambda *_, **__: pytest.fail("a node was described"))
     arguments = {key: value for key, value in {**NEEDED.get(name, {}), **given}.items() if value is not None}
     with pytest.raises(error, match=said):
         plan.plan(FILES[name], arguments)
@@ -268,13 +268,13 @@ def test_the_command_line_shows_arguments_and_commands() -> None:
 
 def test_parameters_are_written_for_the_nodes_own_name_with_their_types(tmp_path: Path) -> None:
     values = {"world": "7", "rate": 10.0, "folder": "", "width": 640, "clock": False}
-    process = stand_in.Process(plan.PACKAGE, "frame_player", "frame_player", "left", parameters=values)
+    process = plan.Process(plan.PACKAGE, "frame_player", "frame_player", "left", parameters=values)
     words = plan.command(process, tmp_path).words
     written = yaml.safe_load(Path(words[words.index("--params-file") + 1]).read_text())
     assert written == {"/left/frame_player": {"ros__parameters": values}}
     assert '"rate": 10.0' in (tmp_path / "left.frame_player.yaml").read_text()
     # a printed command can be read and run by hand
-    process = stand_in.Process(plan.PACKAGE, "frame_player", "frame_player", parameters={"world": "7", "clock": False})
+    process = plan.Process(plan.PACKAGE, "frame_player", "frame_player", parameters={"world": "7", "clock": False})
     assert plan.command(process).words[-4:] == ("-p", 'world:="7"', "-p", "clock:=false")
 
 
@@ -339,7 +339,7 @@ def test_the_stand_in_leaves_what_is_installed_as_it_was() -> None:
     planned("sim")
     assert {name for name in sys.modules if name.split(".")[0] in ("launch", "launch_ros")} == before
     with pytest.raises(InputError, match="Shutdown"):
-        list(plan._started(stand_in.LaunchDescription([stand_in.Shutdown()]), stand_in.LaunchContext()))
+        list(plan._started(plan.LaunchDescription([plan.Shutdown()]), plan.LaunchContext()))
 
 
 def test_everything_the_launch_files_need_is_installed_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:

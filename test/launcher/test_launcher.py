@@ -11,7 +11,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from frame_files import write_frame
 
-from spatial_vlm_ros.launcher import respawn
+from spatial_vlm_ros.launcher import plan as supervisor
 from spatial_vlm_ros.nodes.__main__ import CRASHED
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Status
@@ -22,9 +22,9 @@ SENTENCE = "grab me the chick behind the cup"
 DRIVER = """
 import os, sys
 from spatial_vlm_ros.launcher.plan import Command
-from spatial_vlm_ros.launcher import respawn
-from spatial_vlm_ros.launcher.supervisor import run
-respawn.DELAY = {delay}
+from spatial_vlm_ros.launcher import plan as supervisor
+from spatial_vlm_ros.launcher.plan import run
+supervisor.DELAY = {delay}
 programs = {programs!r}
 sys.exit(run([Command(name, (sys.executable, "-c", text), dict(os.environ), essential, again)
               for name, text, essential, again in programs]))
@@ -147,7 +147,7 @@ def test_nodes_that_are_killed_start_again_and_answer(up: ANY, graph: Any) -> No
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("sim", "rate:=-1.0"), respawn.CONFIGURATION, "rate"),
+        (("sim", "rate:=-1.0"), supervisor.CONFIGURATION, "rate"),
         (("replay", "bag:=/nowhere"), 1, "[bag_player] bag_player: /nowhere"),
     ],
 )
@@ -204,10 +204,10 @@ def falls(tmp_path: Path) -> Path:
 def test_one_that_crashes_starts_again_until_it_crashes_too_often(start: ANY, falls: Path, end: str) -> None:
     both = start(*programs(("falls", FALLS.format(path=str(falls), end=end), True, True), ("waits", WAITS)))
     code = both.ends()
-    assert code in (128 + signal.SIGSEGV, respawn.CRASHED, 128 + signal.SIGABRT)
-    assert falls.read_text() == "x" * (1 + respawn.MOST)
-    assert both.output.count("[falls] restarts in") == respawn.MOST
-    assert both.output.count(f"[falls] has exited with code {code}") == 1 + respawn.MOST
+    assert code in (128 + signal.SIGSEGV, supervisor.CRASHED, 128 + signal.SIGABRT)
+    assert falls.read_text() == "x" * (1 + supervisor.MOST)
+    assert both.output.count("[falls] restarts in") == supervisor.MOST
+    assert both.output.count(f"[falls] has exited with code {code}") == 1 + supervisor.MOST
 
 
 @pytest.mark.parametrize("end", ["os._exit(2)", *slowly("os._exit(0)", "os._exit(1)", "os.kill(os.getpid(), 15)")])
@@ -229,12 +229,12 @@ def test_ctrl_c_while_one_waits_to_start_again_ends_everything(start: ANY, falls
 
 def test_the_past_counts_for_a_minute() -> None:
     now = [0.0]
-    life = respawn.Respawn(lambda: now[0])
-    assert [life.again(-9) for _ in range(4)] == [True] * respawn.MOST + [False]
-    now[0] = respawn.WITHIN
+    life = supervisor.Respawn(lambda: now[0])
+    assert [life.again(-9) for _ in range(4)] == [True] * supervisor.MOST + [False]
+    now[0] = supervisor.WITHIN
     assert life.again(137)
     assert [life.again(code) for code in (0, 1, 2, -2, -15, 130, 143)] == [False] * 7
-    assert respawn.CRASHED == CRASHED
+    assert supervisor.CRASHED == CRASHED
 
 
 def test_one_that_will_not_end_is_ended_by_asking_again(start: ANY) -> None:

@@ -13,7 +13,7 @@ from tables import rows
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.launcher import plan, stand_in, wiring
+from spatial_vlm_ros.launcher import plan, wiring
 from spatial_vlm_ros.manipulation.grippers import command_stroke, finger_stroke
 from spatial_vlm_ros.nodes import parameters
 from spatial_vlm_ros.nodes.arm.arm_planner import served_arm
@@ -31,7 +31,7 @@ NEEDED = {
 NAME = re.compile(r"(/[a-zA-Z][a-zA-Z0-9_]*)+")
 
 
-def planned(**given: str) -> dict[str, stand_in.Process]:
+def planned(**given: str) -> dict[str, plan.Process]:
     return {process.executable: process for process in plan.plan(FILE, given)}
 
 

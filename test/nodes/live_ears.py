@@ -13,10 +13,9 @@ from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.streams import frame_assembler as roles
-from spatial_vlm_ros.streams.camera_info import camera_of
 from spatial_vlm_ros.streams.decoding import detections_of
 from spatial_vlm_ros.streams.frame_assembler import stamp_of
-from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
+from spatial_vlm_ros.streams.image import camera_of, decode_depth, decode_rgb
 from spatial_vlm_ros.types import Detection, RgbdFrame
 
 FORMS = {roles.RGB_INFO: CameraInfo, roles.RGB: Image, roles.DEPTH: Image, roles.DETECTIONS: DetectionArray}

@@ -19,8 +19,8 @@ from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.nodes import messages, qos
 from spatial_vlm_ros.nodes.perception.bag_player import BagPlayer
 from spatial_vlm_ros.output.json_schema import resolution_json
-from spatial_vlm_ros.recording.bags.mcap_records import add_checksums
-from spatial_vlm_ros.recording.bags.reader import open_bag
+from spatial_vlm_ros.recording.bags.limits import add_checksums
+from spatial_vlm_ros.recording.bags.topics import open_bag
 from spatial_vlm_ros.sim.tabletop import Rendering
 from spatial_vlm_ros.streams.frame_assembler import SECOND, stamp_of
 from spatial_vlm_ros.types import Transform

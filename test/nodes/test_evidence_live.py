@@ -15,7 +15,7 @@ from live_graph import Board, Goal, Graph
 
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.nodes import messages
-from spatial_vlm_ros.recording.bags.reader import open_bag
+from spatial_vlm_ros.recording.bags.topics import open_bag
 from spatial_vlm_ros.recording.evidence.bundle import bundles_in, read_bundle
 from spatial_vlm_ros.streams import frame_assembler as roles
 

@@ -15,7 +15,7 @@ from rclpy.parameter import Parameter
 
 from spatial_vlm_ros.nodes.perception.bag_player import BagPlayer
 from spatial_vlm_ros.nodes.perception.frame_player import FramePlayer
-from spatial_vlm_ros.sim.faults.contents import WRONG_FRAME
+from spatial_vlm_ros.sim.faults.catalogue import WRONG_FRAME
 from spatial_vlm_ros.streams.frame_assembler import SECOND, stamp_of
 
 

@@ -13,8 +13,7 @@ from spatial_vlm_ros.output.answer_content import AnswerContent, hidden_outline
 from spatial_vlm_ros.output.answer_roles import Role, deciding_clause, percent, roles_of
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.sim.examples import CAMERA
-from spatial_vlm_ros.sim.shapes import Box, Cup, Sphere
-from spatial_vlm_ros.sim.tabletop import Body, World, look_at, render
+from spatial_vlm_ros.sim.tabletop import Body, Box, Cup, Sphere, World, look_at, render
 from spatial_vlm_ros.types import Status
 
 PUT = "put the bonnet chick left of the cup"

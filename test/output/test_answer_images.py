@@ -24,8 +24,7 @@ from spatial_vlm_ros.output.drawing import LabelRequest, Rectangle, distance, ov
 from spatial_vlm_ros.output.top_view import _STEPS, draw_top_view
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.sim.examples import CAMERA, chicks_and_cup
-from spatial_vlm_ros.sim.shapes import Box
-from spatial_vlm_ros.sim.tabletop import Body, World, look_at, render
+from spatial_vlm_ros.sim.tabletop import Body, Box, World, look_at, render
 from spatial_vlm_ros.types import FrameOfReference, Place, Pose, Resolution, Rgb, Status
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from spatial_vlm_lab.comparison.comparison_table import WIDTH, cells_of, draw_comparison, heads_of, table_of
 from spatial_vlm_lab.comparison.comparison_table import comparison as print_table
-from spatial_vlm_ros.output import drawing, lettering
+from spatial_vlm_ros.output import drawing
 from spatial_vlm_ros.types import (
     ComparedObject,
     ComparedRelation,
@@ -66,7 +66,7 @@ def test_every_row_and_reason_takes_its_lines_and_the_photograph_is_not_changed(
     before = FRAME.rgb.copy()
     heights = [drawn(dataclasses.replace(COMPARISON, rows=COMPARISON.rows[:n])).shape[0] for n in (1, 2, 3)]
     assert heights[1] - heights[0] == 28
-    assert heights[2] - heights[1] == 28 + lettering.line_height(15)  # FUSED has a reason
+    assert heights[2] - heights[1] == 28 + drawing.line_height(15)  # FUSED has a reason
     assert np.array_equal(FRAME.rgb, before)
     nothing = dataclasses.replace(COMPARISON, relations=(), rows=(MEASURED,), reason="no relation", objects=OBJECTS[:1])
     assert drawn(nothing).shape[0] < heights[2], "without relations only measurement is told"

@@ -23,8 +23,7 @@ from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.imported_detections import GivenDetections
 from spatial_vlm_ros.resolver import Answered, Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
-from spatial_vlm_ros.sim.sensor import noisy
-from spatial_vlm_ros.sim.tabletop import Body, Rendering
+from spatial_vlm_ros.sim.tabletop import Body, Rendering, noisy
 from spatial_vlm_ros.spatial.free_words import POINTED_LABEL
 
 TABLES = tables(__file__)

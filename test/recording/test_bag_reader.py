@@ -20,9 +20,8 @@ from tables import tables
 from spatial_vlm_ros.doctor.bags import examine_files
 from spatial_vlm_ros.doctor.findings import Severity
 from spatial_vlm_ros.errors import DependencyError, FileError
-from spatial_vlm_ros.recording.bags.mcap_records import CHUNK, MAGIC, add_checksums, footer, records
-from spatial_vlm_ros.recording.bags.reader import Topic, open_bag
-from spatial_vlm_ros.recording.bags.types import DEFINITIONS, STRING, default_store
+from spatial_vlm_ros.recording.bags.limits import CHUNK, MAGIC, add_checksums, footer, records
+from spatial_vlm_ros.recording.bags.topics import DEFINITIONS, STRING, Topic, default_store, open_bag
 from spatial_vlm_ros.recording.bags.writer import BagWriter
 
 pytest.importorskip("rosbags")

@@ -18,11 +18,27 @@ from tables import tables
 from spatial_vlm_ros.errors import FileError, InputError, StoreError
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.recording.bags import remote
-from spatial_vlm_ros.recording.bags.reader import Topic, open_bag
-from spatial_vlm_ros.recording.bags.remote import HEAD, TAIL, RangedStream, summary_bytes
-from spatial_vlm_ros.recording.bags.topics import choose_roles
-from spatial_vlm_ros.recording.bags.types import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE, STRING, default_store
-from spatial_vlm_ros.recording.uris import facts_of, is_remote, joined, local_path, store_error
+from spatial_vlm_ros.recording.bags.remote import (
+    HEAD,
+    TAIL,
+    RangedStream,
+    facts_of,
+    is_remote,
+    joined,
+    local_path,
+    store_error,
+    summary_bytes,
+)
+from spatial_vlm_ros.recording.bags.topics import (
+    CAMERA_INFO,
+    COMPRESSED_IMAGE,
+    IMAGE,
+    STRING,
+    Topic,
+    choose_roles,
+    default_store,
+    open_bag,
+)
 from spatial_vlm_ros.streams.frame_assembler import DETECTIONS
 
 pytest.importorskip("rosbags")

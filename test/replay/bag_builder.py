@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 
 from spatial_vlm_ros.parameters import StreamConfig
-from spatial_vlm_ros.recording.bags.reader import open_bag
-from spatial_vlm_ros.recording.bags.topics import choose_roles
-from spatial_vlm_ros.recording.bags.types import default_store
+from spatial_vlm_ros.recording.bags.topics import choose_roles, default_store, open_bag
 from spatial_vlm_ros.recording.bags.writer import BagWriter
 from spatial_vlm_ros.recording.replay import ReplayedAnswer, replay
 from spatial_vlm_ros.resolver import Resolver

@@ -18,10 +18,10 @@ from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
 from spatial_vlm_ros.nodes.perception.request_queue import RequestQueue
 from spatial_vlm_ros.nodes.perception.requests import InstructionRequest, RequestOutcome
 from spatial_vlm_ros.parameters import EvidenceConfig, ResolverConfig, Settings, StreamConfig
-from spatial_vlm_ros.recording.bags.types import default_store
+from spatial_vlm_ros.recording.bags.topics import default_store
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.streams import frame_assembler as roles
-from spatial_vlm_ros.streams.compose import rosbags_composer
+from spatial_vlm_ros.streams.decoding import rosbags_composer
 from spatial_vlm_ros.streams.frame_assembler import SECOND, FrameAssembler
 from spatial_vlm_ros.types import Resolution, Transform
 

@@ -16,12 +16,12 @@ import yaml
 from bag_builder import FIXED, SMALL, WORDS, BagBuilder, replayed, scene, seconds
 from tables import tables
 
-from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
 from spatial_vlm_lab.scoring.model_spec import ModelSpec, load_model
+from spatial_vlm_lab.scoring.outcome import EvaluatedCase
 from spatial_vlm_lab.scoring.sources import evaluate_source, sources_of
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.parameters import Settings, StreamConfig
-from spatial_vlm_ros.recording.bags.reader import open_bag
+from spatial_vlm_ros.recording.bags.topics import open_bag
 from spatial_vlm_ros.recording.bags.writer import PERIOD_NS, START_NS, STORAGES, Recorded, record
 from spatial_vlm_ros.recording.cases import load_cases
 from spatial_vlm_ros.recording.frame_folder import load_frame, write_frame

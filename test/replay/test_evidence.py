@@ -27,12 +27,9 @@ from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
 from spatial_vlm_ros.nodes.perception.evidence import MOST_WAITING
 from spatial_vlm_ros.output.json_schema import resolution_json
 from spatial_vlm_ros.parameters import DepthConfig, EvidenceConfig, config_from
-from spatial_vlm_ros.recording.bags.reader import open_bag
-from spatial_vlm_ros.recording.bags.topics import choose_roles
-from spatial_vlm_ros.recording.bags.types import default_store
+from spatial_vlm_ros.recording.bags.topics import choose_roles, default_store, open_bag
 from spatial_vlm_ros.recording.bags.writer import BagWriter
-from spatial_vlm_ros.recording.evidence.answering import answer_bundle, differences, settings_of_bundle
-from spatial_vlm_ros.recording.evidence.bundle import read_bundle
+from spatial_vlm_ros.recording.evidence.bundle import answer_bundle, differences, read_bundle, settings_of_bundle
 from spatial_vlm_ros.recording.replay import replay
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.tabletop import look_at

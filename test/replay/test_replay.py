@@ -26,9 +26,14 @@ from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
 from spatial_vlm_ros.parameters import DepthConfig, Settings, StreamConfig, config_from
 from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.imported_detections import GivenDetections
-from spatial_vlm_ros.recording.bags.reader import open_bag
-from spatial_vlm_ros.recording.bags.topics import choose_roles
-from spatial_vlm_ros.recording.bags.types import CAMERA_INFO, COMPRESSED_IMAGE, DEFINITIONS, TF_MESSAGE
+from spatial_vlm_ros.recording.bags.topics import (
+    CAMERA_INFO,
+    COMPRESSED_IMAGE,
+    DEFINITIONS,
+    TF_MESSAGE,
+    choose_roles,
+    open_bag,
+)
 from spatial_vlm_ros.recording.frame_folder import load_frame
 from spatial_vlm_ros.recording.replay import ReplayedAnswer, replay
 from spatial_vlm_ros.resolver import Resolver

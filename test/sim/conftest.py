@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
-from spatial_vlm_ros.sim.sensor import VGA
+from spatial_vlm_ros.sim.tabletop import VGA
 
 SEEDS = (3, 12, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (21, 40)))
 

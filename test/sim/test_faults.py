@@ -19,13 +19,12 @@ from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.imported_detections import GivenDetections
-from spatial_vlm_ros.recording.bags.types import default_store
+from spatial_vlm_ros.recording.bags.topics import default_store
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.sim.faults import catalogue
-from spatial_vlm_ros.sim.faults.catalogue import EFFECTS, FORMS, Fault, read_faults
-from spatial_vlm_ros.sim.faults.contents import SECOND, FaultLine, nanoseconds
+from spatial_vlm_ros.sim.faults.catalogue import EFFECTS, FORMS, SECOND, Fault, FaultLine, nanoseconds, read_faults
 from spatial_vlm_ros.sim.faults.grounder import FaultyGrounder
-from spatial_vlm_ros.streams.compose import rosbags_composer
+from spatial_vlm_ros.streams.decoding import rosbags_composer
 from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
 from spatial_vlm_ros.types import NounPhrase
 

@@ -11,8 +11,8 @@ from tables import example
 
 from spatial_vlm_ros.launcher import wiring
 from spatial_vlm_ros.launcher.gazebo import camera_mount
-from spatial_vlm_ros.sim.sensor import VGA
 from spatial_vlm_ros.sim.settled import demo_camera, story
+from spatial_vlm_ros.sim.tabletop import VGA
 
 ROOT = Path(__file__).resolve().parents[2]
 WORLD = ROOT / "worlds" / "chicks.sdf"

@@ -8,10 +8,10 @@ import sys
 import pytest
 
 pytestmark = pytest.mark.live
-ROOMS = "compilation, grounder, kinds, physics, scenery, settled, small_objects, truth"
+ROOMS = "grounder, physics, settled, small_objects, tabletop, truth"
 REFUSED = """
 from spatial_vlm_ros.errors import ModelError
-from spatial_vlm_ros.sim.sensor import VGA
+from spatial_vlm_ros.sim.tabletop import VGA
 from spatial_vlm_ros.sim.settled import settled_tabletop
 try:
     settled_tabletop(0, 2).render(VGA)
@@ -46,7 +46,7 @@ def test_a_drawing_library_that_does_not_work_is_an_error_with_its_repair() -> N
 def test_a_choice_of_the_user_is_kept_and_mujoco_may_have_been_imported_before(first: str) -> None:
     code = """
 import os
-from spatial_vlm_ros.sim.compilation import load_mujoco, drawing_context
+from spatial_vlm_ros.sim.physics import load_mujoco, drawing_context
 load_mujoco()
 print(os.environ["MUJOCO_GL"])
 drawing_context().free()

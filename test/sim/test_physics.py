@@ -11,15 +11,11 @@ from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.camera import normalised_grid
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.sim.compilation import PlacedModel
 from spatial_vlm_ros.sim.grounder import SimulatorGrounder, simulated_frames
-from spatial_vlm_ros.sim.kinds import KINDS, make
 from spatial_vlm_ros.sim.meshes import Model, scaled
-from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
-from spatial_vlm_ros.sim.scenery import random_scenery
-from spatial_vlm_ros.sim.sensor import HD, STEREO, VGA, noisy
-from spatial_vlm_ros.sim.settled import DEMO_WORLDS, demo_camera
-from spatial_vlm_ros.sim.tabletop import look_at
+from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld, PlacedModel
+from spatial_vlm_ros.sim.settled import DEMO_WORLDS, KINDS, demo_camera, make
+from spatial_vlm_ros.sim.tabletop import HD, STEREO, VGA, look_at, noisy, random_scenery
 from spatial_vlm_ros.sim.truth import margin
 from spatial_vlm_ros.types import Status
 

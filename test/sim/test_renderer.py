@@ -10,12 +10,9 @@ import pytest
 
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.geometry.camera import normalised_grid, project
-from spatial_vlm_ros.sim.compilation import PlacedModel, compile_model, load_mujoco
 from spatial_vlm_ros.sim.meshes import CollisionPiece, Model, PaintedSurface, block
-from spatial_vlm_ros.sim.physics import SceneRenderer
-from spatial_vlm_ros.sim.scenery import random_scenery
-from spatial_vlm_ros.sim.sensor import HD, VGA
-from spatial_vlm_ros.sim.tabletop import look_at
+from spatial_vlm_ros.sim.physics import PlacedModel, SceneRenderer, compile_model, load_mujoco
+from spatial_vlm_ros.sim.tabletop import HD, VGA, look_at, random_scenery
 from spatial_vlm_ros.types import PinholeCamera
 
 pytestmark = pytest.mark.usefixtures("_mujoco")

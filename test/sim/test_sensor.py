@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 
 from spatial_vlm_ros.errors import ShapeError
-from spatial_vlm_ros.sim.sensor import STEREO, SensorNoise, noisy
-from spatial_vlm_ros.sim.shapes import Box
-from spatial_vlm_ros.sim.tabletop import Body, World, look_at, render
+from spatial_vlm_ros.sim.tabletop import STEREO, Body, Box, SensorNoise, World, look_at, noisy, render
 from spatial_vlm_ros.types import PinholeCamera, RgbdFrame
 
 CAMERA = PinholeCamera(np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]]), 320, 240)

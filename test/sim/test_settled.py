@@ -12,11 +12,9 @@ from tables import rows
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.sim import settled as settling
-from spatial_vlm_ros.sim.compilation import PlacedModel
-from spatial_vlm_ros.sim.kinds import KINDS, make
-from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld
-from spatial_vlm_ros.sim.sensor import VGA
-from spatial_vlm_ros.sim.settled import broken, kept, random_view, relation_holds, settled_tabletop
+from spatial_vlm_ros.sim.physics import PhysicsRendering, PhysicsWorld, PlacedModel
+from spatial_vlm_ros.sim.settled import KINDS, broken, kept, make, random_view, relation_holds, settled_tabletop
+from spatial_vlm_ros.sim.tabletop import VGA
 from spatial_vlm_ros.sim.truth import Placed
 
 pytestmark = pytest.mark.usefixtures("_mujoco")

@@ -15,8 +15,7 @@ from tables import rows
 from benchmarks.scenes import CATALOGUE, random_tabletop
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.camera import normalised_grid, rectify
-from spatial_vlm_ros.sim.shapes import Box, Cup, Cylinder, Shape, Sphere
-from spatial_vlm_ros.sim.tabletop import COLOURS, Body, World, look_at, render
+from spatial_vlm_ros.sim.tabletop import COLOURS, Body, Box, Cup, Cylinder, Shape, Sphere, World, look_at, render
 from spatial_vlm_ros.types import PinholeCamera
 
 K = np.array([[300.0, 0, 160], [0, 300, 120], [0, 0, 1]])  # an odd number of pixels: the axis meets a pixel centre

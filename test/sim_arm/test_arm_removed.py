@@ -16,8 +16,8 @@ from spatial_vlm_ros.manipulation.builtin_planner.request import MotionRequest, 
 from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel, read_hulls
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.sim.arm.view import ArmView
-from spatial_vlm_ros.sim.sensor import camera_of
+from spatial_vlm_ros.sim.arm.cell import ArmView
+from spatial_vlm_ros.sim.tabletop import camera_of
 from spatial_vlm_ros.types import Detection, Mask, RgbdFrame, Transform
 
 SENTENCE = "put the chick behind the cup on the tray"

@@ -12,12 +12,11 @@ from spatial_vlm_ros.manipulation.builtin_planner.known_arms import panda
 from spatial_vlm_ros.manipulation.builtin_planner.request import WIDEST
 from spatial_vlm_ros.manipulation.planning.hulls import self_mask
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.sim.arm.cell import ArmCell, verdict_data
-from spatial_vlm_ros.sim.arm.view import ArmView
+from spatial_vlm_ros.sim.arm.cell import ArmCell, ArmView, verdict_data
 from spatial_vlm_ros.sim.arm.worlds import ChangeWorld, Move, NudgeCamera, Remove, disturbance, layout, random_layout
 from spatial_vlm_ros.sim.grounder import errors_of
 from spatial_vlm_ros.sim.physics import PhysicsWorld
-from spatial_vlm_ros.sim.sensor import VGA
+from spatial_vlm_ros.sim.tabletop import VGA
 from spatial_vlm_ros.sim.truth import margin
 
 NAMES = ("swapped", "0", *(pytest.param(name, marks=pytest.mark.slow) for name in ("behind", *"123")))

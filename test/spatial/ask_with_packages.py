@@ -15,8 +15,7 @@ from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.language import parse, plugged, render
 from spatial_vlm_ros.output.json_schema import resolution_json
 from spatial_vlm_ros.sim.examples import CAMERA
-from spatial_vlm_ros.sim.shapes import Box, Cup
-from spatial_vlm_ros.sim.tabletop import Body, World, look_at
+from spatial_vlm_ros.sim.tabletop import Body, Box, Cup, World, look_at
 from spatial_vlm_ros.sim.tabletop import render as picture_of
 
 BODIES = (

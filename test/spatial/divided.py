@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spatial_vlm_ros.sim.shapes import Array, Box, Hits
-from spatial_vlm_ros.sim.tabletop import Body
+from spatial_vlm_ros.sim.tabletop import Array, Body, Box, Hits
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.types import Vector3

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.sim.shapes import Box
-from spatial_vlm_ros.sim.tabletop import Body
+from spatial_vlm_ros.sim.tabletop import Body, Box
 from spatial_vlm_ros.types import Place, RgbdFrame, Target
 
 Array = npt.NDArray[np.float64]

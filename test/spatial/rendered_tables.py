@@ -15,8 +15,7 @@ from divided import chest, organiser, shelf_unit, stairs
 from benchmarks.scenes import random_tabletop
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, RelationConfig
-from spatial_vlm_ros.sim.sensor import noisy
-from spatial_vlm_ros.sim.tabletop import COLOURS, Rendering
+from spatial_vlm_ros.sim.tabletop import COLOURS, Rendering, noisy
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.types import Detection, Resolution, RgbdFrame, Scene, Status, Vector3
 

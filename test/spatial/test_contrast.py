@@ -20,8 +20,7 @@ from spatial_vlm_ros.output.json_schema import resolution_json
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, RelationConfig
 from spatial_vlm_ros.perception.labels import label_fit
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.sim.sensor import noisy
-from spatial_vlm_ros.sim.tabletop import COLOURS, Rendering
+from spatial_vlm_ros.sim.tabletop import COLOURS, Rendering, noisy
 from spatial_vlm_ros.spatial import clauses, superlatives
 from spatial_vlm_ros.spatial.attributes import attribute_likelihood, colour_shares
 from spatial_vlm_ros.spatial.colours import colour_family

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spatial_vlm_lab.scoring.case_judge import EvaluatedCase
 from spatial_vlm_lab.scoring.frame_truth import ImageObject
-from spatial_vlm_lab.scoring.outcome import DetectorTally
+from spatial_vlm_lab.scoring.outcome import DetectorTally, EvaluatedCase
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import EvaluationError, FileError, InputError
 from spatial_vlm_ros.parameters import DecisionConfig, ResolverConfig

@@ -17,8 +17,7 @@ from rendered_tables import Table, meant, without_depth
 from benchmarks.scenes import random_tabletop
 from spatial_vlm_ros.parameters import ResolverConfig
 from spatial_vlm_ros.resolver import Answered, Resolver
-from spatial_vlm_ros.sim.sensor import noisy
-from spatial_vlm_ros.sim.tabletop import Body, Rendering
+from spatial_vlm_ros.sim.tabletop import Body, Rendering, noisy
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue, remember, row_of
 from spatial_vlm_ros.spatial.dialogue_turns import MOST_SAID
 from spatial_vlm_ros.types import Detection, FrameOfReference, RgbdFrame, Status, Transform, UpSource

@@ -14,8 +14,7 @@ from rendered_tables import ABOVE, LEVEL, STEEP, Table, meant, spot, spots
 from spatial_vlm_ros.manipulation.planning.scene import planning_scene
 from spatial_vlm_ros.manipulation.planning.surroundings import surroundings_of
 from spatial_vlm_ros.parameters import PlanningConfig
-from spatial_vlm_ros.sim.sensor import noisy
-from spatial_vlm_ros.sim.tabletop import Body, Rendering
+from spatial_vlm_ros.sim.tabletop import Body, Rendering, noisy
 from spatial_vlm_ros.spatial.belief import clause_likelihood
 from spatial_vlm_ros.spatial.layout import Layout
 from spatial_vlm_ros.spatial.parts.drawers import open_drawer

@@ -16,9 +16,7 @@ from benchmarks.scenes import random_tabletop
 from spatial_vlm_ros.geometry.camera import normalised_grid, project
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.parameters import DecisionConfig, ResolverConfig
-from spatial_vlm_ros.sim.sensor import noisy
-from spatial_vlm_ros.sim.shapes import Cylinder
-from spatial_vlm_ros.sim.tabletop import Body, Rendering, World
+from spatial_vlm_ros.sim.tabletop import Body, Cylinder, Rendering, World, noisy
 from spatial_vlm_ros.spatial.decision import decide
 from spatial_vlm_ros.spatial.occlusion import expected_size, hidden_regions, is_inside, is_open
 from spatial_vlm_ros.spatial.phrase_scorer import PhraseScorer

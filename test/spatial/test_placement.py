@@ -21,8 +21,7 @@ from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, PlaceConfig, RelationConfig
-from spatial_vlm_ros.sim.sensor import noisy
-from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
+from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, noisy, render
 from spatial_vlm_ros.spatial import destination as placement_changes
 from spatial_vlm_ros.spatial.answer import target_of
 from spatial_vlm_ros.spatial.free_space import measured_widths, nearest_points

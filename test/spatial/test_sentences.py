@@ -17,8 +17,7 @@ from spatial_vlm_ros.manipulation.pick_sequence import QUESTION
 from spatial_vlm_ros.output.annotated_image import draw
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.sim.shapes import Box
-from spatial_vlm_ros.sim.tabletop import Body, Rendering
+from spatial_vlm_ros.sim.tabletop import Body, Box, Rendering
 from spatial_vlm_ros.spatial.support_check import check_carried_out
 from spatial_vlm_ros.types import Detection, Resolution, SpaceAnswer, Status
 

@@ -17,13 +17,18 @@ from tables import tables
 from spatial_vlm_ros.errors import InputError, SpatialVlmError
 from spatial_vlm_ros.geometry.camera import project
 from spatial_vlm_ros.parameters import StreamConfig
-from spatial_vlm_ros.recording.bags.types import default_store
+from spatial_vlm_ros.recording.bags.topics import default_store
 from spatial_vlm_ros.resolver import Resolver
-from spatial_vlm_ros.sim.shapes import Box, Cylinder
-from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, render
+from spatial_vlm_ros.sim.tabletop import Body, Box, Cylinder, Rendering, World, look_at, render
 from spatial_vlm_ros.streams import frame_assembler as roles
-from spatial_vlm_ros.streams.compose import rosbags_composer
-from spatial_vlm_ros.streams.decoding import detections_of, mask_crop, turned_camera, turned_detection, turned_image
+from spatial_vlm_ros.streams.decoding import (
+    detections_of,
+    mask_crop,
+    rosbags_composer,
+    turned_camera,
+    turned_detection,
+    turned_image,
+)
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
 from spatial_vlm_ros.types import Detection, PinholeCamera, RgbdFrame, Transform
 
@@ -32,7 +37,7 @@ pytest.importorskip("rosbags")
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
 from spatial_vlm_ros.errors import UnknownNameError
-from spatial_vlm_ros.streams.camera_info import camera_of
+from spatial_vlm_ros.streams.image import camera_of
 
 TABLES = tables(__file__)
 K = [600.0, 0, 321, 0, 610, 241, 0, 0, 1]

@@ -21,10 +21,8 @@ from scipy.spatial.transform import Rotation
 from tables import tables
 
 from spatial_vlm_ros.errors import ShapeError
-from spatial_vlm_ros.streams.camera_info import camera_of
-from spatial_vlm_ros.streams.compose import Composer, rclpy_composer, rosbags_composer
-from spatial_vlm_ros.streams.decoding import detections_of
-from spatial_vlm_ros.streams.image import decode_depth, decode_rgb
+from spatial_vlm_ros.streams.decoding import Composer, detections_of, rclpy_composer, rosbags_composer
+from spatial_vlm_ros.streams.image import camera_of, decode_depth, decode_rgb
 from spatial_vlm_ros.streams.transforms import TransformBuffer
 from spatial_vlm_ros.types import Detection, PinholeCamera, Transform
 

@@ -19,7 +19,7 @@ from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError, NotSynchronisedError, StaleInputError, TransformUnavailableError
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.streams import frame_assembler as roles
-from spatial_vlm_ros.streams.compose import rclpy_composer
+from spatial_vlm_ros.streams.decoding import rclpy_composer
 from spatial_vlm_ros.streams.frame_assembler import SECOND, FrameAssembler, PendingFrame
 from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
 from spatial_vlm_ros.streams.transforms import TransformBuffer

@@ -31,7 +31,7 @@ from spatial_vlm_ros.perception.imported_detections import GivenDetections
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.spatial import dialogue_turns
 from spatial_vlm_ros.streams import frame_assembler as roles
-from spatial_vlm_ros.streams.compose import rosbags_composer
+from spatial_vlm_ros.streams.decoding import rosbags_composer
 from spatial_vlm_ros.streams.frame_assembler import SECOND, FrameAssembler
 
 COMPOSE = rosbags_composer(get_typestore(Stores.ROS2_KILTED))

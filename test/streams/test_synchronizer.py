@@ -18,10 +18,17 @@ from benchmarks import freshness as trials
 from spatial_vlm_ros.errors import ClockError, InputError, StaleInputError
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.parameters import StreamConfig
-from spatial_vlm_ros.streams.frame_assembler import DEPTH, RGB
-from spatial_vlm_ros.streams.freshness import SECOND, Freshness, StreamClock, TransformClocks
-from spatial_vlm_ros.streams.speaker import needs_speaker
-from spatial_vlm_ros.streams.synchronizer import RESTART, MatchedMessages, Stream, Synchronizer
+from spatial_vlm_ros.streams.frame_assembler import DEPTH, RGB, needs_speaker
+from spatial_vlm_ros.streams.synchronizer import (
+    RESTART,
+    SECOND,
+    Freshness,
+    MatchedMessages,
+    Stream,
+    StreamClock,
+    Synchronizer,
+    TransformClocks,
+)
 from spatial_vlm_ros.streams.twins import full_name, twins_of
 from spatial_vlm_ros.types import Destination, FrameOfReference, NounPhrase, Ordinal, RelationClause, SpatialQuery, Step
 

@@ -16,7 +16,7 @@ from rosgraph_msgs.msg import Clock
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.nodes import messages, qos
 from spatial_vlm_ros.output.json_schema import resolution_from_json
-from spatial_vlm_ros.recording.bags.reader import open_bag
+from spatial_vlm_ros.recording.bags.topics import open_bag
 from spatial_vlm_ros.recording.bags.writer import record
 from spatial_vlm_ros.recording.cases import load_cases
 from spatial_vlm_ros.recording.frame_folder import load_frame

@@ -23,10 +23,12 @@ from spatial_vlm_ros.doctor.arm import (
     JointStream,
     arm_findings,
     controller_servers,
+    description_findings,
+    frame_findings,
     gripper_servers,
     planner_servers,
+    scene_findings,
 )
-from spatial_vlm_ros.doctor.arm_frames import description_findings, frame_findings, scene_findings
 from spatial_vlm_ros.doctor.findings import Finding
 from spatial_vlm_ros.manipulation.planning.moveit import first_names, further_names
 from spatial_vlm_ros.nodes import main, messages, qos

@@ -41,9 +41,8 @@ from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.arm.proposals import motion_of
 from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.parameters import GateConfig, PlanningConfig
-from spatial_vlm_ros.streams.camera_info import camera_of
 from spatial_vlm_ros.streams.frame_assembler import stamp_of
-from spatial_vlm_ros.streams.image import decode_depth
+from spatial_vlm_ros.streams.image import camera_of, decode_depth
 from spatial_vlm_ros.streams.transforms import SECOND
 from spatial_vlm_ros.types import PinholeCamera, RgbdFrame, Transform
 

@@ -21,8 +21,7 @@ from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.fault_publishers import FaultPublishers
 from spatial_vlm_ros.parameters import BagConfig, StreamConfig
 from spatial_vlm_ros.printable import printable
-from spatial_vlm_ros.recording.bags.reader import Bag, open_bag
-from spatial_vlm_ros.recording.bags.topics import choose_roles
+from spatial_vlm_ros.recording.bags.topics import Bag, choose_roles, open_bag
 from spatial_vlm_ros.sim.faults.catalogue import FORMS
 from spatial_vlm_ros.streams import frame_assembler as roles
 

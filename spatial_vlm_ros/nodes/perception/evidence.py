@@ -26,7 +26,7 @@ from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.nodes.perception.requests import InstructionRequest, KeptFrame, RequestOutcome
 from spatial_vlm_ros.output.json_schema import as_json, resolution_json
 from spatial_vlm_ros.parameters import EvidenceConfig, Settings
-from spatial_vlm_ros.parameters.settings import values_of
+from spatial_vlm_ros.parameters.nodes import values_of
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH_INFO,
@@ -250,7 +250,7 @@ class EvidenceKeeper:
 
     def _messages(self, kept: _Kept) -> list[KeptMessage]:
         """The frame's messages as received; detections of a model or of vision_msgs become a DetectionArray."""
-        from spatial_vlm_ros.recording.bags.types import DETECTION_ARRAY
+        from spatial_vlm_ros.recording.bags.topics import DETECTION_ARRAY
         from spatial_vlm_ros.recording.evidence.bundle import KeptMessage
 
         frame, topics = kept.frame, self._topics()
@@ -282,8 +282,8 @@ def _is_ours(message: Any) -> bool:
 
 def _detections(kept: _Kept) -> bytes:
     """The resolver's detections as CDR of a DetectionArray with the header of the colour image."""
-    from spatial_vlm_ros.recording.bags.types import DETECTION_ARRAY, default_store
-    from spatial_vlm_ros.streams.compose import rosbags_composer
+    from spatial_vlm_ros.recording.bags.topics import DETECTION_ARRAY, default_store
+    from spatial_vlm_ros.streams.decoding import rosbags_composer
 
     outcome, image = kept.outcome, kept.frame.messages[RGB]
     assert outcome.frame is not None  # noqa: S101 - `_detections_anew` has just seen it

@@ -25,7 +25,7 @@ from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.recording.frame_folder import RGB_FILE, load_frame
 from spatial_vlm_ros.sim.faults.catalogue import FORMS
 from spatial_vlm_ros.streams import frame_assembler as roles
-from spatial_vlm_ros.streams.compose import told_by_transforms
+from spatial_vlm_ros.streams.decoding import told_by_transforms
 from spatial_vlm_ros.types import Detection, RgbdFrame
 
 _NOISY = 4  # noisy versions of one simulated image, shown in turn

@@ -31,9 +31,8 @@ from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
 from spatial_vlm_ros.spatial.dialogue import refused_in
 from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn
-from spatial_vlm_ros.streams.frame_assembler import FrameAssembler, PendingFrame
+from spatial_vlm_ros.streams.frame_assembler import FrameAssembler, PendingFrame, needs_speaker
 from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
-from spatial_vlm_ros.streams.speaker import needs_speaker
 from spatial_vlm_ros.types import Status
 
 _log = logging.getLogger(__name__)

@@ -25,15 +25,14 @@ from spatial_vlm_ros.nodes.sim.controllers import GripperServer, TrajectoryServe
 from spatial_vlm_ros.parameters import SimArmConfig
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.printable import printable
-from spatial_vlm_ros.sim.arm.cell import ArmCell, RunningCell, verdict_data
-from spatial_vlm_ros.sim.arm.machines import simulated_arm
-from spatial_vlm_ros.sim.arm.view import ArmView
+from spatial_vlm_ros.sim.arm.cell import ArmCell, ArmView, RunningCell, verdict_data
+from spatial_vlm_ros.sim.arm.trajectory import simulated_arm
 from spatial_vlm_ros.sim.arm.worlds import ChangeWorld, Move, NudgeCamera, disturbance, layout, wrist_camera
 from spatial_vlm_ros.sim.faults.catalogue import FORMS
 from spatial_vlm_ros.sim.grounder import errors_of
-from spatial_vlm_ros.sim.sensor import camera_of
+from spatial_vlm_ros.sim.tabletop import camera_of
 from spatial_vlm_ros.streams import frame_assembler as roles
-from spatial_vlm_ros.streams.compose import Composer
+from spatial_vlm_ros.streams.decoding import Composer
 from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
 
 WRIST = "wrist/"

@@ -13,8 +13,11 @@ import itertools
 import os
 import sqlite3
 import struct
+import sys
+import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePath
 from types import SimpleNamespace
@@ -30,9 +33,241 @@ from spatial_vlm_ros.files.reading import (
     member,
     open_regular,
     sqlite_file,
+    unreadable,
 )
-from spatial_vlm_ros.recording.bags import mcap_records as mcap
-from spatial_vlm_ros.recording.bags.mcap_records import LARGEST_RECORD, MOST_TIMES
+
+MAGIC = b"\x89MCAP0\r\n"
+HEADER, FOOTER, SCHEMA, CHANNEL, MESSAGE, CHUNK, MESSAGE_INDEX, CHUNK_INDEX = range(1, 9)
+STATISTICS, DATA_END = 0x0B, 0x0F
+LARGEST_RECORD = 104 * MIB
+"""Bytes of a record, and of a chunk or message when unpacked: 8-bit colour of files.LARGEST_PIXELS is 96 MiB."""
+MOST_TIMES = 200
+"""Most times its size that a file, or all its chunks, may unpack to; for raw depth of a still scene it is about
+fifty.
+"""
+_ALWAYS_OF_CHUNKS = (
+    1024 * MIB
+)  # bytes that chunks may always unpack to: images of a covered camera are compressed 10,000 times
+_MOST_STRANGE = 10_000  # most records of unknown kinds: skipping one takes as long as reading one
+_SHOWN = 50  # most shown characters of a name that should have four
+_AGAIN = "record it again"
+_HEAD = struct.Struct("<BQ")
+_CHUNK_HEAD = struct.Struct("<QQQI")  # first and last time, unpacked bytes, CRC
+_CRC_AT = 24  # bytes of a chunk's content before its CRC
+_FOOTER = struct.Struct("<QQI")
+CRC_IN_FOOTER = 16
+"""Bytes of the footer's content before the CRC of the summary, which covers them, too."""
+_PIECE = 4 * MIB
+
+
+@dataclass(frozen=True)
+class McapRecord:
+    """A record: its kind, its offset in the file or chunk, and the length of its content, bytes."""
+
+    kind: int
+    at: int
+    length: int
+
+    @property
+    def content_at(self) -> int:
+        """Offset of its content."""
+        return self.at + _HEAD.size
+
+    @property
+    def end(self) -> int:
+        """Offset of the next record."""
+        return self.content_at + self.length
+
+
+class McapDamage(Exception):
+    """Damage of an MCAP file, with its byte offset."""
+
+    def __init__(self, at: int, words: str) -> None:
+        self.at, self.words = at, words
+        super().__init__(f"byte {at}: {words}")
+
+
+def records(file: BinaryIO, start: int, end: int) -> Iterator[McapRecord]:
+    """Yield the records between two offsets of a file without reading their content."""
+    at, strange = start, 0
+    while at < end:
+        file.seek(at)
+        head = file.read(_HEAD.size)
+        if len(head) < _HEAD.size:
+            raise McapDamage(at, "the file ends within a record")
+        record = McapRecord(head[0], at, int.from_bytes(head[1:], "little"))
+        if record.end > end:
+            claim = f"a record of kind {record.kind} claims {record.length} bytes"
+            raise McapDamage(at, f"{claim}, but {end - at - 9} follow")
+        strange += not HEADER <= record.kind <= DATA_END
+        if strange > _MOST_STRANGE:
+            raise McapDamage(at, f"more than {_MOST_STRANGE} records of unknown kinds")
+        yield record
+        at = record.end
+
+
+def index_records(file: BinaryIO, start: int, end: int) -> Iterator[McapRecord]:
+    """Like `records`, for the index at the end of a file, which lists each chunk once."""
+    chunks: set[int] = set()
+    for record in records(file, start, end):
+        if record.kind == CHUNK_INDEX:
+            file.seek(record.content_at + 16)
+            place = int.from_bytes(file.read(8), "little")
+            if place in chunks:
+                raise McapDamage(record.at, f"the index names the chunk at byte {place} again")
+            chunks.add(place)
+        yield record
+
+
+def check_unpacked(file: BinaryIO, end: int) -> None:
+    """Check by their headers that all chunks before `end` unpack to less than the limit.
+
+    Other damage is left to the code that reads the records.
+    """
+    most, unpacked, at = most_unpacked(file), 0, 0
+    with suppress(McapDamage):
+        for record in records(file, len(MAGIC), end):
+            if record.kind == CHUNK:
+                file.seek(record.content_at + 16)
+                unpacked, at = unpacked + int.from_bytes(file.read(8), "little"), record.at
+            if unpacked > most:
+                break
+    if unpacked > most:
+        raise too_much(at, unpacked)
+
+
+def content(file: BinaryIO, record: McapRecord, largest: int = LARGEST_RECORD) -> bytes:
+    """Read the content of a record."""
+    if record.length > largest:
+        raise McapDamage(record.at, f"a record of {record.length} bytes; the limit is {largest}")
+    file.seek(record.content_at)
+    return file.read(record.length)
+
+
+def most_unpacked(file: BinaryIO) -> int:
+    """Most bytes that all chunks of a file may unpack to together."""
+    return MOST_TIMES * file.seek(0, os.SEEK_END) + _ALWAYS_OF_CHUNKS
+
+
+def too_much(at: int, size: int) -> McapDamage:
+    """The error for chunks that unpack to more than `most_unpacked`."""
+    most = f"{MOST_TIMES} times the file and {_ALWAYS_OF_CHUNKS} bytes"
+    return McapDamage(at, f"its chunks unpack to {size} bytes, more than {most}")
+
+
+@dataclass(frozen=True)
+class McapChunk:
+    """Header of a chunk: times of its first and last message, nanoseconds; unpacked size, bytes; CRC (0 = none)."""
+
+    first_ns: int
+    last_ns: int
+    size: int
+    crc: int
+    compression: str
+    data: bytes
+
+    def unpacked(self) -> bytes:
+        """Unpack the records of the chunk."""
+        if self.size > LARGEST_RECORD:
+            raise ValueError(f"{self.size} bytes when unpacked; the limit is {LARGEST_RECORD}")
+        data = unpacked(self.compression, self.data, self.size)
+        if len(data) != self.size:
+            has = "more" if len(data) > self.size else len(data)
+            raise ValueError(f"its header says {self.size} bytes, but it has {has}")
+        return data
+
+
+def chunk(file: BinaryIO, record: McapRecord) -> McapChunk:
+    """Read the chunk of a record."""
+    data = content(file, record)
+    try:
+        first, last, size, crc = _CHUNK_HEAD.unpack_from(data)
+        (length,) = struct.unpack_from("<I", data, _CHUNK_HEAD.size)
+        at = _CHUNK_HEAD.size + 4 + length
+        name = data[at - length : at].decode()
+        (held,) = struct.unpack_from("<Q", data, at)
+    except (struct.error, UnicodeDecodeError) as error:
+        raise McapDamage(record.at, "the header of a chunk is damaged") from error
+    if at + 8 + held > len(data):
+        raise McapDamage(record.at, "a chunk claims more bytes than its record has")
+    return McapChunk(first, last, size, crc, name, data[at + 8 : at + 8 + held])
+
+
+def unpacked(compression: str, data: bytes, size: int) -> bytes:
+    """Unpack a chunk to at most `size` + 1 bytes."""
+    try:
+        if compression == "":
+            return data
+        if compression == "zstd":  # by the library that rosbags installs or, from Python 3.14 on, by Python
+            try:
+                zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+            except ModuleNotFoundError:  # rosbags up to 0.10
+                packed = importlib.import_module("zstandard").ZstdDecompressor().stream_reader(data)
+                return bytes(packed.read(size + 1))
+            return bytes(zstd.ZstdDecompressor().decompress(data, max_length=size + 1))
+        if compression == "lz4":
+            packer = importlib.import_module("lz4.frame").LZ4FrameDecompressor()
+            return bytes(packer.decompress(data, max_length=size + 1))
+    except Exception as error:  # each library has its own errors
+        raise ValueError(f"its {compression} data are damaged: {error}") from error
+    raise ValueError(f"an unknown compression, {compression[:_SHOWN]!r}")
+
+
+def footer(file: BinaryIO) -> tuple[McapRecord, int, int, int]:
+    """The footer, the offsets of summary and summary offsets (0 = none), and the CRC of the summary (0 = none)."""
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if file.read(len(MAGIC)) != MAGIC:
+        raise McapDamage(0, "it does not begin like an MCAP file")
+    at = size - len(MAGIC) - _HEAD.size - _FOOTER.size
+    file.seek(max(0, at))
+    tail = file.read()
+    if at < len(MAGIC) or not tail.endswith(MAGIC) or _HEAD.unpack_from(tail) != (FOOTER, _FOOTER.size):
+        raise McapDamage(size, "it ends before its index: the recorder was killed, or the copy is not complete")
+    summary, offsets, crc = _FOOTER.unpack_from(tail, _HEAD.size)
+    if summary and not len(MAGIC) <= summary <= at:
+        raise McapDamage(at, f"its last record gives byte {summary} for the index, which is outside the data")
+    return McapRecord(FOOTER, at, _FOOTER.size), summary, offsets, crc
+
+
+def crc_of(file: BinaryIO, start: int, end: int, crc: int = 0) -> int:
+    """CRC-32 of the bytes between two offsets of a file."""
+    file.seek(start)
+    while start < end:
+        data = file.read(min(_PIECE, end - start))
+        if not data:
+            break
+        start, crc = start + len(data), zlib.crc32(data, crc)
+    return crc
+
+
+def add_checksums(path: Path) -> None:
+    """Write the CRC of each chunk, of the data and of the summary into an MCAP file that was written without."""
+    try:
+        with path.open("r+b") as file:
+            end, summary, _, _ = footer(file)
+            data_end = None
+            for record in records(file, len(MAGIC), end.at):
+                if record.kind == CHUNK:
+                    crc = zlib.crc32(chunk(file, record).unpacked())
+                    _put(file, record.content_at + _CRC_AT, crc)
+                elif record.kind == DATA_END:
+                    data_end = record
+            if data_end is not None:
+                _put(file, data_end.content_at, crc_of(file, 0, data_end.at))
+            if summary:
+                _put(file, end.content_at + CRC_IN_FOOTER, crc_of(file, summary, end.content_at + CRC_IN_FOOTER))
+    except OSError as error:
+        raise unreadable(path, error, "choose a writable place with enough space") from error
+    except (McapDamage, ValueError) as error:
+        raise FileError(path, str(error), _AGAIN) from error
+
+
+def _put(file: BinaryIO, at: int, crc: int) -> None:
+    file.seek(at)
+    file.write(crc.to_bytes(4, "little"))
+    file.flush()
+
 
 SUFFIXES = (".mcap", ".db3")
 """Suffixes of the files of rosbag2."""
@@ -104,37 +339,37 @@ def _check_mcap(path: Path) -> None:
     """Check that no record of an MCAP file exceeds the size limit."""
     with open_regular(path, _REPAIR) as file:
         try:
-            end, summary, _, _ = mcap.footer(file)
+            end, summary, _, _ = footer(file)
             if summary and end.at - summary > _LARGEST_SUMMARY:
-                raise mcap.McapDamage(summary, f"an index of {end.at - summary} bytes")
-            lists_chunks, unpacked, most = False, 0, mcap.most_unpacked(file)
-            for record in mcap.index_records(file, summary, end.at) if summary else ():
+                raise McapDamage(summary, f"an index of {end.at - summary} bytes")
+            lists_chunks, unpacked, most = False, 0, most_unpacked(file)
+            for record in index_records(file, summary, end.at) if summary else ():
                 size = _checked(file, record)
-                if record.kind == mcap.CHUNK_INDEX:
+                if record.kind == CHUNK_INDEX:
                     lists_chunks, unpacked = True, unpacked + size
                 if unpacked > most:
-                    raise mcap.too_much(record.at, unpacked)
+                    raise too_much(record.at, unpacked)
             if not lists_chunks:  # then rosbags reads all records
                 until = summary or end.at
-                for record in mcap.records(file, len(mcap.MAGIC), until):
+                for record in records(file, len(MAGIC), until):
                     _checked(file, record)
-                mcap.check_unpacked(file, until)
-        except (mcap.McapDamage, struct.error) as error:
-            words = error.words if isinstance(error, mcap.McapDamage) else "its index is damaged"
+                check_unpacked(file, until)
+        except (McapDamage, struct.error) as error:
+            words = error.words if isinstance(error, McapDamage) else "its index is damaged"
             raise FileError(path, words, repair_of(path.name)) from error
 
 
-def _checked(file: BinaryIO, record: mcap.McapRecord) -> int:
+def _checked(file: BinaryIO, record: McapRecord) -> int:
     """Check the size of a record, and return it, bytes; of a chunk's index that of the chunk unpacked."""
-    largest = _LARGEST_SCHEMA if record.kind in (mcap.SCHEMA, mcap.CHANNEL, mcap.HEADER) else LARGEST_RECORD
+    largest = _LARGEST_SCHEMA if record.kind in (SCHEMA, CHANNEL, HEADER) else LARGEST_RECORD
     packed = size = record.length
-    if record.kind == mcap.CHUNK_INDEX:
-        data = mcap.content(file, record, _LARGEST_SCHEMA)
+    if record.kind == CHUNK_INDEX:
+        data = content(file, record, _LARGEST_SCHEMA)
         at = 32 + 4 + struct.unpack_from("<I", data, 32)[0] + 8
         at += 4 + struct.unpack_from("<I", data, at)[0]
         packed, size = struct.unpack_from("<QQ", data, at)
     if max(packed, size) > largest:
-        raise mcap.McapDamage(record.at, f"a record of {max(packed, size)} bytes; the limit is {largest}")
+        raise McapDamage(record.at, f"a record of {max(packed, size)} bytes; the limit is {largest}")
     return size
 
 
@@ -194,7 +429,7 @@ def bound_decompression() -> None:
     def unpack(name: str, data: bytes, size: int) -> bytes:
         if size > LARGEST_RECORD:
             raise ValueError(f"a chunk of {size} bytes when unpacked; the limit is {LARGEST_RECORD}")
-        found = mcap.unpacked(name, data, size)
+        found = unpacked(name, data, size)
         if len(found) != size:
             raise ValueError(f"a chunk whose size differs from the {size} bytes in its header")
         return found

@@ -19,15 +19,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.files.folders import UnfinishedFolder
-from spatial_vlm_ros.recording.bags.limits import METADATA, SUFFIXES
-from spatial_vlm_ros.recording.bags.mcap_records import add_checksums
-from spatial_vlm_ros.recording.bags.topics import INSTRUCTION
-from spatial_vlm_ros.recording.bags.types import (
+from spatial_vlm_ros.files.writing import UnfinishedFolder
+from spatial_vlm_ros.recording.bags.limits import METADATA, SUFFIXES, add_checksums
+from spatial_vlm_ros.recording.bags.topics import (
     CAMERA_INFO,
     DETECTION_ARRAY,
     IMAGE,
     IMU_MESSAGE,
+    INSTRUCTION,
     STRING,
     TF_MESSAGE,
     default_store,
@@ -42,7 +41,7 @@ from spatial_vlm_ros.recording.frame_folder import (
     read_camera_info,
     read_transform,
 )
-from spatial_vlm_ros.streams.compose import Composer, rosbags_composer, told_by_transforms
+from spatial_vlm_ros.streams.decoding import Composer, rosbags_composer, told_by_transforms
 from spatial_vlm_ros.streams.frame_assembler import (
     DEPTH,
     DETECTIONS,

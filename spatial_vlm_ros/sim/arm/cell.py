@@ -8,24 +8,123 @@ import math
 import queue
 import threading
 import time
+import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
-from spatial_vlm_ros.errors import InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNameError
+from spatial_vlm_ros.files.documents import read_xml
 from spatial_vlm_ros.geometry.rotation import rigid_matrix
-from spatial_vlm_ros.sim.arm.description import robot_spec
-from spatial_vlm_ros.sim.arm.judge import Judge
-from spatial_vlm_ros.sim.arm.machines import PANDA, SimulatedArm
-from spatial_vlm_ros.sim.arm.trajectory import ArmControl, Follower, HandControl
-from spatial_vlm_ros.sim.arm.worlds import TableLayout
-from spatial_vlm_ros.sim.compilation import COLLIDES, SEEN, compile_model, load_mujoco
-from spatial_vlm_ros.sim.meshes import Array
-from spatial_vlm_ros.types import Quaternion, Transform, Vector3
+from spatial_vlm_ros.manipulation.planning.robot_model import mesh_file, package_folders
+from spatial_vlm_ros.sim.arm.trajectory import PANDA, ArmControl, Follower, HandControl, SimulatedArm
+from spatial_vlm_ros.sim.arm.worlds import Judge, TableLayout
+from spatial_vlm_ros.sim.grounder import DetectorErrors, degraded, in_millimetres
+from spatial_vlm_ros.sim.meshes import Array, Colour, Mesh, PaintedSurface, join
+from spatial_vlm_ros.sim.physics import COLLIDES, SEEN, SceneRenderer, add_surface, compile_model, load_mujoco
+from spatial_vlm_ros.sim.tabletop import STEREO, noisy
+from spatial_vlm_ros.types import Detection, PinholeCamera, Quaternion, RgbdFrame, Transform, Vector3
+
+_COLLADA = "{http://www.collada.org/2005/11/COLLADASchema}"
+_REPAIR = "install example-robot-data from its wheel"
+
+
+def robot_spec(urdf: Path, srdf: Path, painted: bool = False) -> Any:
+    """Import a robot, its base fixed at the world's origin, its joints without friction; names are the URDF's.
+
+    Link pairs that the SRDF excludes do not collide; `painted`: visible surfaces are imported as geoms that never
+    touch.
+    """
+    mj, root, folders = load_mujoco(), read_xml(urdf, _REPAIR), package_folders(urdf)
+
+    def found(mesh: ET.Element) -> Path:
+        name = mesh.get("filename", "")
+        file = mesh_file(name, urdf, folders)
+        if file is None:
+            raise FileError(urdf, f"mesh {name!r} was not found", "set ROS_PACKAGE_PATH to the folder of its package")
+        return file.resolve()
+
+    surfaces: dict[str, PaintedSurface] = {}
+    for link in root.iter("link"):
+        for visual in link.findall("visual"):
+            mesh = visual.find("geometry/mesh")
+            if painted and mesh is None:
+                continue
+            link.remove(visual)
+            for number, part in enumerate(painted_parts(found(mesh)) if painted and mesh is not None else ()):
+                name = f"{link.get('name')}/{number}"
+                surfaces[name] = part
+                stand_in = ET.SubElement(link, "visual", {"name": name})
+                stand_in.extend(visual.findall("origin"))
+                ET.SubElement(ET.SubElement(stand_in, "geometry"), "box", {"size": "1 1 1"})
+        link[:] = sorted(link, key=lambda element: element.tag == "collision")
+    for joint in root.iter("joint"):
+        for dynamics in joint.findall("dynamics"):
+            joint.remove(dynamics)
+    for mesh in root.iter("mesh"):
+        mesh.set("filename", str(found(mesh)))
+    options = {"strippath": "false", "fusestatic": "false", "discardvisual": "false"}
+    ET.SubElement(ET.SubElement(root, "mujoco"), "compiler", options)
+    spec = mj.MjSpec.from_string(ET.tostring(root, encoding="unicode"))
+    for name, part in surfaces.items():
+        geom = spec.geom(name)
+        geom.type, geom.meshname, geom.material = mj.mjtGeom.mjGEOM_MESH, name, name
+        add_surface(mj, spec, name, part, (0.4, 0.5))
+    for pair in read_xml(srdf, _REPAIR).iter("disable_collisions"):
+        names = pair.get("link1"), pair.get("link2")
+        if all(spec.body(name) is not None for name in names):
+            spec.add_exclude(bodyname1=names[0], bodyname2=names[1])
+    return spec
+
+
+def painted_parts(path: Path) -> tuple[PaintedSurface, ...]:
+    """Read the surfaces of a COLLADA file, one per colour, in metres.
+
+    It has triangles and a diffuse colour per geometry, nodes with one matrix each, metres, z up.
+    """
+    root = read_xml(path, _REPAIR)
+    for element in root.iter():
+        element.tag = element.tag.removeprefix(_COLLADA)
+    ids = {element.get("id"): element for element in root.iter()}
+
+    def linked(element: ET.Element, by: str, attribute: str = "url") -> ET.Element:
+        return ids[_one(element, by).get(attribute, "")[1:]]
+
+    found: dict[Colour, list[Mesh]] = {}
+    try:
+        for node in root.iter("node"):
+            geometry = linked(node, "instance_geometry")
+            triangles = _one(geometry, ".//triangles")
+            material = linked(node, f".//instance_material[@symbol='{triangles.get('material')}']", "target")
+            colour = _numbers(_one(linked(material, "instance_effect"), ".//diffuse/color"))
+            r, g, b = (round(255 * c) for c in colour[:3].tolist())
+            columns = {i.get("semantic"): int(i.get("offset", "0")) for i in triangles.findall("input")}
+            indices = _numbers(_one(triangles, "p")).astype(np.int32).reshape(-1, max(columns.values()) + 1)
+            points = linked(geometry, ".//input[@semantic='POSITION']", "source")
+            vertices = _numbers(_one(points, "float_array")).reshape(-1, 3)
+            pose = _numbers(_one(node, "matrix")).reshape(4, 4)
+            mesh = Mesh(vertices @ pose[:3, :3].T + pose[:3, 3], indices[:, columns["VERTEX"]].reshape(-1, 3))
+            found.setdefault((r, g, b), []).append(mesh)
+    except (KeyError, ValueError) as error:
+        raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
+    return tuple(PaintedSurface(join(*meshes), colour) for colour, meshes in found.items())
+
+
+def _one(element: ET.Element, path: str) -> ET.Element:
+    found = element.find(path)
+    if found is None:
+        raise ValueError(f"no {path} in {element.get('id')}")
+    return found
+
+
+def _numbers(element: ET.Element) -> Array:
+    return np.array((element.text or "").split(), np.float64)
+
 
 STEP = 0.002  # s
 _SLIP_ROUNDS = 4  # solver iterations that keep held objects from creeping; MuJoCo's manual, "noslip"
@@ -335,3 +434,42 @@ class RunningCell:
             while True:
                 _, answer = self._asked.get(block=False)
                 answer.set_exception(ModelError("sim_arm", "the simulation has ended", "start it again"))
+
+
+class ArmView:
+    """Draws the cell from a copy of its state, so that the cell can continue. Use and `close()` it in one thread."""
+
+    def __init__(
+        self, cell: ArmCell, camera: PinholeCamera, errors: DetectorErrors | None = None, seed: int = 0,
+        noise: bool = True,
+    ) -> None:  # fmt: skip
+        self._mj, self._model = cell.mj, cell.model
+        self._data = cell.mj.MjData(cell.model)
+        self.camera, self._errors, self._seed, self._noise = camera, errors or DetectorErrors(), seed, noise
+        self._range = cell.layout.scenery.max_range
+        self._renderer = SceneRenderer(cell.model, self._data, {obj.id: obj for obj in cell.layout.objects})
+        self._shots = 0
+
+    def close(self) -> None:
+        """Free the drawing context."""
+        self._renderer.close()
+
+    def look(self, qpos: Array, base_T_camera: Transform, stamp_ns: int = 0,
+             told: Transform | None = None) -> tuple[RgbdFrame, tuple[Detection, ...]]:  # fmt: skip
+        """Return a frame and its detections, from a copy of `cell.data.qpos` and the camera's pose in the base frame.
+
+        The frame states the pose `told`, None = the true one; its depth is in metres, with noise in whole millimetres.
+        """
+        self._data.qpos[:] = qpos
+        self._mj.mj_kinematics(self._model, self._data)
+        self._mj.mj_comPos(self._model, self._data)
+        self._mj.mj_camlight(self._model, self._data)
+        image = self._renderer.draw(self.camera, base_T_camera)
+        frame = image.frame(self.camera, told or base_T_camera, self._range, stamp_ns)
+        self._shots += 1
+        rng = np.random.default_rng((self._seed, self._shots))
+        if self._noise:
+            frame = noisy(frame, rng, STEREO, self._renderer.shiny(image.geom))
+            frame = replace(frame, depth=in_millimetres(frame.depth))
+        found = self._renderer.detections(self._renderer.masks(image.geom))
+        return frame, degraded(found, self._errors, rng)

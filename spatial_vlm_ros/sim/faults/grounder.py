@@ -18,8 +18,7 @@ from spatial_vlm_ros.files.reading import read_bytes
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.domain import domain_of
 from spatial_vlm_ros.perception.grounder import Grounder, Grounding
-from spatial_vlm_ros.sim.faults.catalogue import FORMS, Fault, read_faults
-from spatial_vlm_ros.sim.faults.contents import letters
+from spatial_vlm_ros.sim.faults.catalogue import FORMS, Fault, letters, read_faults
 from spatial_vlm_ros.types import NounPhrase, Rgb
 
 _MODEL = {"model": FORMS["model"]}

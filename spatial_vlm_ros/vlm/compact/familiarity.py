@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError
-from spatial_vlm_ros.files.arrays import read_npz
+from spatial_vlm_ros.files.images import read_npz
 from spatial_vlm_ros.files.writing import writing
 from spatial_vlm_ros.vlm.compact.decoding import Letterbox
 

@@ -16,8 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.files.folders import UnfinishedFolder, changed_folder
-from spatial_vlm_ros.files.writing import require_new, write_bytes
+from spatial_vlm_ros.files.writing import UnfinishedFolder, changed_folder, require_new, write_bytes
 from spatial_vlm_ros.types import Rgb
 from spatial_vlm_ros.types.proportions import Interval, Share
 from spatial_vlm_ros.vlm.diagnostics.scores import (

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from frame_files import write_two_frames
 
-from spatial_vlm_lab.labelling.label_file import LabelFile
-from spatial_vlm_lab.labelling.label_sources import folder_source
+from spatial_vlm_lab.labelling.label_file import LabelFile, folder_source
 from spatial_vlm_lab.labelling.session import LabelSession
 from spatial_vlm_ros.resolver import Resolver
 

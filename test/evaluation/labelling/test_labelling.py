@@ -18,8 +18,8 @@ from spatial_vlm_lab.labelling import truth_proposal
 from spatial_vlm_lab.labelling.session import UNSAVED, LabelSession
 from spatial_vlm_lab.scoring.outcome import judge
 from spatial_vlm_ros.errors import FileError, InputError, StaleCaseError
-from spatial_vlm_ros.recording.answering import answer_cases
 from spatial_vlm_ros.recording.cases import CaseLine, load_cases
+from spatial_vlm_ros.recording.replay import answer_cases
 from spatial_vlm_ros.resolver import Answered, Resolver
 from spatial_vlm_ros.sim.examples import chicks_and_cup, chicks_and_cup_frame
 from spatial_vlm_ros.types import RgbdFrame

@@ -21,14 +21,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waiting import DEADLINE
 
-from spatial_vlm_lab.labelling.label_file import LabelFile
-from spatial_vlm_lab.labelling.label_sources import LabelSource, bag_source, folder_source
+from spatial_vlm_lab.labelling.label_file import LabelFile, LabelSource, bag_source, folder_source
 from spatial_vlm_lab.labelling.session import LabelSession
 from spatial_vlm_lab.scoring.sources import load_truth
 from spatial_vlm_ros.errors import FileChangedError, FileError, InputError
 from spatial_vlm_ros.parameters import StreamConfig
-from spatial_vlm_ros.recording.bags.reader import open_bag
-from spatial_vlm_ros.recording.bags.topics import choose_roles
+from spatial_vlm_ros.recording.bags.topics import choose_roles, open_bag
 from spatial_vlm_ros.recording.replay import replay
 from spatial_vlm_ros.resolver import Resolver
 

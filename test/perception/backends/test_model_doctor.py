@@ -18,9 +18,9 @@ import torch
 from tiny_folders import Folders
 from tiny_vlms import Lesson, scene
 
-from spatial_vlm_ros.doctor import grounder as model_doctor
+from spatial_vlm_ros.doctor import streams as model_doctor
 from spatial_vlm_ros.doctor.findings import Finding, Severity
-from spatial_vlm_ros.doctor.grounder import examine_grounder
+from spatial_vlm_ros.doctor.streams import examine_grounder
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNameError
 from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.perception import model_export

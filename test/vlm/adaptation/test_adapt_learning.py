@@ -32,8 +32,7 @@ from spatial_vlm_lab.adaptation.models import (
 )
 from spatial_vlm_lab.adaptation.regions import region_teacher, seeded_model
 from spatial_vlm_lab.adaptation.running import adapt_loop
-from spatial_vlm_lab.adaptation.scores import judged, scores_of, tally_of
-from spatial_vlm_lab.adaptation.views import StoredView, read_store, write_group
+from spatial_vlm_lab.adaptation.views import StoredView, judged, read_store, scores_of, tally_of, write_group
 from spatial_vlm_lab.training.loop import TrainingLoop
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import DependencyError, InputError, ModelError, UnknownNameError

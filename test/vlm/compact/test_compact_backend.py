@@ -26,18 +26,17 @@ import compact_cases as cases
 import onnxruntime
 import torch
 
-from spatial_vlm_lab.training.batches import TrainingPhrase, label_phrases, make_batch, modified_phrases
 from spatial_vlm_lab.training.compact import TrainingRun
 from spatial_vlm_lab.training.images import LabelledImage
-from spatial_vlm_lab.training.loop import TrainingSettings
+from spatial_vlm_lab.training.loop import TrainingPhrase, TrainingSettings, label_phrases, make_batch, modified_phrases
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.errors import ModelError, ShapeError, UnfamiliarImageError
 from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends.compact import load, merged
 from spatial_vlm_ros.perception.grounder import Grounder
 from spatial_vlm_ros.recording.frame_folder import load_frame
-from spatial_vlm_ros.sim.sensor import VGA, camera_of
 from spatial_vlm_ros.sim.settled import DEMO_WORLDS
+from spatial_vlm_ros.sim.tabletop import VGA, camera_of
 from spatial_vlm_ros.types import NounPhrase, Status
 from spatial_vlm_ros.vlm.compact.decoding import Instance
 from spatial_vlm_ros.vlm.compact.model import CompactModel, export, strip_traces

@@ -19,11 +19,17 @@ import compact_cases as cases
 import torch
 
 from spatial_vlm_lab.sim.training_frames import vocabulary
-from spatial_vlm_lab.training import batches, compact, images
-from spatial_vlm_lab.training.batches import TrainingBatch, drawn_batch, label_phrases, make_batch, modified_phrases
+from spatial_vlm_lab.training import compact, images, loop
 from spatial_vlm_lab.training.compact import TrainingRun, calibrated, detector, focal, rate_at, score
 from spatial_vlm_lab.training.images import LabelledObject, Samples, read_split, read_vocabulary, write_shard
-from spatial_vlm_lab.training.loop import TrainingSettings
+from spatial_vlm_lab.training.loop import (
+    TrainingBatch,
+    TrainingSettings,
+    drawn_batch,
+    label_phrases,
+    make_batch,
+    modified_phrases,
+)
 from spatial_vlm_ros.errors import FileError, InputError, ModelError
 from spatial_vlm_ros.vlm.compact import decoding
 from spatial_vlm_ros.vlm.compact.decoding import RawOutput, asked, check_output, instances, letterbox, with_rivals
@@ -229,7 +235,7 @@ def test_the_rate_rises_and_falls() -> None:
 @pytest.mark.slow
 def test_four_images_are_learnt_by_heart(tmp_path: Path) -> None:
     samples = [cases.drawn(seed) for seed in (1, 2, 3, 4)]
-    phrases = [*label_phrases(samples), *modified_phrases(samples), batches.TrainingPhrase("zebra", frozenset())]
+    phrases = [*label_phrases(samples), *modified_phrases(samples), loop.TrainingPhrase("zebra", frozenset())]
     current = run(tmp_path, TrainingSettings(steps=200, rate=4e-3))
     batch = make_batch(samples, [phrases] * len(samples), cases.SPEC)
     first, *_, last = [one_step(current, batch)["total"] for _ in range(200)]
@@ -404,13 +410,13 @@ def test_phrases_mean_what_they_say_and_never_a_withheld_pair_of_objects_that_is
         meant = [one for one in sample.objects if phrase.names(one)]
         assert meant
         assert all(phrase.text == f"{one.attributes[0]} {one.label}" for one in meant)
-    assert batches.TrainingPhrase("zebra", frozenset()).pair is None
+    assert loop.TrainingPhrase("zebra", frozenset()).pair is None
     withheld = frozenset({("blue", "ball"), ("green", "box")})
     vocabulary = images.Vocabulary(cases.VOCABULARY.modifiers, cases.VOCABULARY.names, withheld)
     rng = np.random.default_rng(0)
     shown = [s for s in map(cases.drawn, range(60))
              if not any((o.attributes[0], o.label) in withheld for o in s.objects)]  # fmt: skip
-    said = {phrase.text for s in shown for phrase in batches.draw_phrases(rng, s.objects, vocabulary, 12)}
+    said = {phrase.text for s in shown for phrase in loop.draw_phrases(rng, s.objects, vocabulary, 12)}
     assert "red ball" in said
     assert not said & {"blue ball", "green box"}
 
@@ -443,7 +449,7 @@ def test_images_come_back_from_their_folder_and_damaged_ones_are_refused(tmp_pat
 
 
 def test_the_split_has_parts_apart_and_holds_pairs_of_the_simulator(tmp_path: Path) -> None:
-    from spatial_vlm_ros.sim.kinds import KINDS
+    from spatial_vlm_ros.sim.settled import KINDS
     from spatial_vlm_ros.sim.tabletop import COLOURS
 
     split = read_split(SPLIT)
