@@ -10,11 +10,10 @@ from typing import Literal
 import numpy as np
 
 from spatial_vlm_ros.errors import InputError, NotExecutableError
-from spatial_vlm_ros.geometry.rotation import quaternion_xyzw_from_matrix
 from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
 from spatial_vlm_ros.manipulation.grippers import REACHED
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal
-from spatial_vlm_ros.manipulation.planning.gripper import Tip, flange_T_tip, pose_matrix, rounded
+from spatial_vlm_ros.manipulation.planning.gripper import Tip, flange_T_tip, pose_matrix, pose_of
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
 from spatial_vlm_ros.parameters import PlanningConfig
@@ -27,6 +26,7 @@ Grip = Literal["empty", "holds", "doubt"]
 
 _HOLDING = 0.1  # fraction of gripper_effort from which fingers at rest press on something
 _UNKNOWN_LENGTH = 0.06  # metres: assumed where nothing tells how long a held object is
+_LEVEL = math.cos(math.radians(3.0))  # of an angle below which a box that was turned counts as upright
 _AT_POSE = (0.02, 0.1)  # metres and parts of an axis within which the hand is at the hand-over pose
 
 
@@ -51,8 +51,8 @@ class HeldObject:
 
     Args:
         label: its name; "" = not known.
-        solid: its box when it was taken, planning frame.
-        grasp: how that box was taken.
+        solid: its box when it was taken, or where the hand is now (`at`), planning frame.
+        grasp: how the hand holds that box.
         measured: whether the size of its box is known.
     """
 
@@ -66,20 +66,23 @@ class HeldObject:
         """Its name for a person."""
         return f"the {self.label}" if self.label else "something; what it is, is not known"
 
+    def at(self, frame_T_tip: Array) -> HeldObject:
+        """The same where the hand is now, (4, 4) metres; as it was taken if the hand is tilted against that."""
+        moved = frame_T_tip @ np.linalg.inv(pose_matrix(self.grasp.grasp))
+        if moved[2, 2] < _LEVEL:
+            return self
+        grasp = replace(self.grasp, grasp=pose_of(self.grasp.grasp.frame_id, frame_T_tip))
+        return replace(self, solid=self.solid.placed(moved @ box_pose(self.solid)), grasp=grasp)
+
     def box(self, frame_T_tip: Array, frame_id: str, stays: bool) -> BoxInHand:
         """Its box where the hand is; `frame_T_tip` is (4, 4), metres."""
         pose = frame_T_tip @ np.linalg.inv(pose_matrix(self.grasp.grasp)) @ box_pose(self.solid)
-        x, y, z, w = quaternion_xyzw_from_matrix(pose[:3, :3])
-        return BoxInHand(
-            self.label or "object", Pose(frame_id, rounded(pose[:3, 3]), (x, y, z, w)), self.solid.size, stays
-        )
+        return BoxInHand(self.label or "object", pose_of(frame_id, pose), self.solid.size, stays)
 
 
 def boxed(label: str, tip_T_box: Array, size: Vector3, config: PlanningConfig, measured: bool = True) -> HeldObject:
     """A held object of which only the box in the tip frame is known, (4, 4) and metres."""
-    tip = np.linalg.inv(tip_T_box)
-    x, y, z, w = quaternion_xyzw_from_matrix(tip[:3, :3])
-    pose, gripper = Pose("", rounded(tip[:3, 3]), (x, y, z, w)), config.gripper
+    pose, gripper = pose_of("", np.linalg.inv(tip_T_box)), config.gripper
     width = min(float(np.abs(tip_T_box[1, :3]) @ size), gripper.opening_max)
     needed = min(width + 2 * config.goal.jaw_clearance, gripper.opening_max)
     at = Tip.of(pose)
@@ -100,6 +103,9 @@ def reconciled(
     width, low, high = reading.width, config.gripper.opening_min + REACHED, config.gripper.opening_max - REACHED
     if reading.flag is False or (reading.flag is None and width is not None and not low < width < high):
         return None  # closed on nothing, or wide open
+    wider = math.inf if done is None or sure else done.grasp.width + config.motion.gripper_tolerance
+    if width is not None and width > wider:
+        return None  # stopped before they had closed on it, or after they had let go of it
     if done is not None or attached is not None:
         return done if done is not None else attached
     holds = bool(reading.flag)

@@ -31,11 +31,13 @@ from spatial_vlm_ros.errors import (
 from spatial_vlm_ros.manipulation.grasping.proposals import GraspServer, ProposedGrasp, checked, question_of
 from spatial_vlm_ros.manipulation.held import HeldObject, check_fits, hand_over_pose, held_goal
 from spatial_vlm_ros.manipulation.planning.goal import EmptyGrasp, PickGoal, Side
+from spatial_vlm_ros.manipulation.planning.leaving import leaving
 from spatial_vlm_ros.manipulation.planning.motion import check_fresh, check_tilt, check_way_seen
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, Planner, plan_bytes, plan_hash
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, planning_scene
+from spatial_vlm_ros.manipulation.planning.solids import Array
 from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings
 from spatial_vlm_ros.manipulation.recheck import TRANSIENT, arm_known, check_plan_holds, check_same
 from spatial_vlm_ros.manipulation.sequence import ALONE, MovedObject, after_steps, moved_by, settled
@@ -178,6 +180,7 @@ class PickActors:
         pause: waits for some seconds, or less if the request is withdrawn.
         propose: asks a server of learned grasps; None if `grasp.source` is "own". Raises ModelError.
         held: returns what the hand holds; None = nothing.
+        hand: returns base_T_tip, (4, 4), and the width between its fingers, metres; None = not known.
         moved: told after an execution, however it ended.
         empty: grasps that closed on nothing since the last one that held.
     """
@@ -193,6 +196,7 @@ class PickActors:
     propose: GraspServer | None = None
     show: Callable[[Offer], None] = lambda _: None
     held: Callable[[], HeldObject | None] = lambda: None
+    hand: Callable[[], tuple[Array, float] | None] = lambda: None
     moved: Callable[[Offer], None] = lambda _: None
     empty: list[EmptyGrasp] = field(default_factory=list)
 
@@ -378,6 +382,9 @@ class PickSequence:
             ]
             others = tuple(grasp for grasp in goal.grasps if not any(each.is_side_of(grasp) for each in empty))
             goal = replace(goal, grasps=others or goal.grasps, act=act, hand_over=over)
+        stands = self._actors.hand() if start is None and not falls else None
+        if stands is not None:
+            scene, goal = leaving(scene, goal, *stands, self._config)
         self._begin(PickStage.PLANNING, f"planning a motion for the {scene.target.label}")
         place = partial(place_goal, scene, resolution, config=self._config) if resolution.place else None
         self._asked = True

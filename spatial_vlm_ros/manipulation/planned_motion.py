@@ -39,8 +39,8 @@ Seven = tuple[float, float, float, float, float, float, float]
 _MOST_SHOWN = 40  # most boxes of occupied space that are drawn; above it they are coarsened
 _APART = 0.05  # least time between frames of the animation, s
 _DIRECTIONS = 80  # directions for choosing the outermost corners of a hull
-CONTACTS: Mapping[Phase, str] = {"approach": "grasp", "close": "grasp", "lift": "lift", "lower": "lower",
-                                  "release": "grasp", "withdraw": "grasp"}  # fmt: skip
+CONTACTS: Mapping[Phase, str] = {"leave": "leave", "approach": "grasp", "close": "grasp", "lift": "lift",
+                                  "lower": "lower", "release": "grasp", "withdraw": "grasp"}  # fmt: skip
 """Phase of a plan → phase of the scene's allowed contacts."""
 HOLDING = frozenset(("lift", "carry", "lower", "release"))
 ENTERING = frozenset(("lower", "release", "withdraw"))
@@ -280,7 +280,7 @@ class _Path:
         self._joints: dict[str, float] = dict(first.start) if first is not None else {}
         width = self._grasp.width if offer.goal.held else math.nan
         self._time, self._width, self._told = 0.0, width, width  # actual and commanded width of the fingers
-        self._over = offer.goal.hand_over
+        self._goal = offer.goal
         self.phases: list[PhaseMotion] = []
         self.frames: list[MotionFrame] = []
         self.tips: list[Vector3] = []
@@ -371,8 +371,10 @@ class _Path:
     def _ends(self, name: Phase) -> Pose | None:
         grasp, placement = self._grasp, self._placement
         ends = {"reach": grasp.pre_grasp, "approach": grasp.grasp, "lift": grasp.retreat}
-        if self._over is not None:
-            ends["carry"] = self._over
+        if self._goal.hand_over is not None:
+            ends["carry"] = self._goal.hand_over
+        if self._goal.leaves is not None:
+            ends["lift" if self._goal.held else "leave"] = self._goal.leaves.end
         if placement is not None:
             ends |= {"carry": placement.pre_place, "lower": placement.place, "withdraw": placement.retreat}
         return ends.get(name)

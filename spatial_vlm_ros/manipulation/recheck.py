@@ -24,7 +24,8 @@ from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
 from spatial_vlm_ros.manipulation.occupancy.measuring import changed_since
 from spatial_vlm_ros.manipulation.occupancy.unseen import within
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, Placement, Rejection
-from spatial_vlm_ros.manipulation.planning.gripper import Tip, closing_links, links, pose_matrix
+from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, Tip, closing_links, links, pose_matrix
+from spatial_vlm_ros.manipulation.planning.leaving import touching
 from spatial_vlm_ros.manipulation.planning.motion import check_camera_still, check_way_seen
 from spatial_vlm_ros.manipulation.planning.pick import came_and_went
 from spatial_vlm_ros.manipulation.planning.place import putting_down
@@ -54,7 +55,8 @@ if TYPE_CHECKING:
 
 _ROUNDING = 1e-6  # metres
 _STEP = 0.01  # radians of length between configurations that are checked, as the built-in planner checks its own paths
-_CONTACT: dict[Phase, str] = {"lift": "lift", "lower": "lower"}
+_CONTACT: dict[Phase, str] = {"leave": "leave", "approach": "grasp", "lift": "lift", "lower": "lower",
+                              "withdraw": "grasp"}  # fmt: skip
 _HELD: tuple[Phase, ...] = ("lift", "carry", "lower")
 
 
@@ -73,6 +75,8 @@ def check_clearance(
     grasp = goal.grasps[plan.grasp]
     placement = plan.put_down
     now = dataclasses.replace(now, target=then.target) if goal.held else tracked(then, now)
+    if goal.leaves is not None:
+        now = dataclasses.replace(now, allowed=(*now.allowed, *touching(now, goal, config)))
     held = then.target.solid if goal.held else as_held(then, now, grasp)
 
     # The sweep of gripper and held object on the straight motions, like `pick_goal` and `place_goal`.
@@ -154,14 +158,14 @@ def _floor(then: PlanningScene, placement: Placement) -> float:
 
 def _lowered(obj: PlanningObject, now: PlanningScene, floor: float) -> PlanningObject:
     """The support of the object, cut at the height of the place: a rim is not checked, as in `place_goal`."""
-    if not _allows(now, obj.id, "lower"):
+    if not _allows(now, obj.id, "lower", now.target.id):
         return obj
     top = max(min(obj.solid.top, floor) - obj.padding[2], obj.solid.bottom + 1e-3)
     return dataclasses.replace(obj, solid=obj.solid.between(obj.solid.bottom, top))
 
 
-def _allows(now: PlanningScene, id_: str, phase: str) -> bool:
-    return any(c.other == id_ and c.one == now.target.id and c.phase == phase for c in now.allowed)
+def _allows(now: PlanningScene, id_: str, phase: str, one: str) -> bool:
+    return any((c.one, c.other, c.phase) == (one, id_, phase) for c in now.allowed)
 
 
 # ------------------------------------------------------------------------------------------------ arm and hand
@@ -210,9 +214,9 @@ def _check_arm(
         contact = _CONTACT.get(phase, "")
         segment = Segment(
             tip,
-            touch={now.target.id} if phase in ("approach", "withdraw") else frozenset(),
+            touch={id_ for id_, _ in boxes if _allows(now, id_.partition("#")[0], contact, FINGERS[0])},
             held=HeldBox(now.target.id, tip_T_held, np.array(held.size)) if in_hand else None,
-            held_touch={id_ for id_, _ in around if contact and _allows(now, id_.partition("#")[0], contact)},
+            held_touch={id_ for id_, _ in around if _allows(now, id_.partition("#")[0], contact, now.target.id)},
             opening=min(max(opening, 0.0), robot.widest),
         )
         obstacles = [BoxObstacle(id_, box_pose(box), np.array(box.size), 0.0) for id_, box in boxes]

@@ -150,11 +150,15 @@ def pose_matrix(pose: Pose) -> Array:
     return matrix_from_pose((*pose.position, *pose.orientation))
 
 
+def pose_of(frame_id: str, matrix: Array) -> Pose:
+    """The pose of a (4, 4) matrix, metres; rounded to 1e-6."""
+    x, y, z, w = (round(float(q), 6) + 0.0 for q in quaternion_xyzw_from_matrix(matrix[:3, :3]))
+    return Pose(frame_id, rounded(matrix[:3, 3]), (x, y, z, w))
+
+
 def flange_pose(gripper: GripperConfig, tip: Pose) -> Pose:
     """Pose of the arm's flange for a pose of the tip frame, for planners of an arm without gripper."""
-    matrix = pose_matrix(tip) @ flange_T_tip(gripper).inverse().matrix
-    x, y, z, w = (round(float(q), 6) + 0.0 for q in quaternion_xyzw_from_matrix(matrix[:3, :3]))
-    return Pose(tip.frame_id, rounded(matrix[:3, 3]), (x, y, z, w))
+    return pose_of(tip.frame_id, pose_matrix(tip) @ flange_T_tip(gripper).inverse().matrix)
 
 
 def vector(values: Iterable[float]) -> Vector3:

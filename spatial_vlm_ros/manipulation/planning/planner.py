@@ -18,7 +18,7 @@ from spatial_vlm_ros.errors import InputError, ShapeError
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, PlaceGoal, Placement
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 
-Phase = Literal["open", "reach", "approach", "close", "lift", "carry", "lower", "release", "withdraw"]
+Phase = Literal["open", "leave", "reach", "approach", "close", "lift", "carry", "lower", "release", "withdraw"]
 PICK: tuple[Phase, ...] = ("open", "reach", "approach", "close", "lift")
 PLACE: tuple[Phase, ...] = ("carry", "lower", "release", "withdraw")
 CARRY: tuple[Phase, ...] = ("carry",)
@@ -194,6 +194,8 @@ def plan_of(
     """Check a plan and compute its hash."""
     check_goals(goal, scene, place)
     expected: tuple[Phase, ...] = () if goal.held else PICK
+    if goal.leaves is not None:
+        expected = ("lift",) if goal.held else (PICK[0], "leave", *PICK[1:])
     expected += PLACE if place is not None else CARRY if goal.hand_over else ("release",) if goal.falls else ()
     if tuple(step.phase for step in steps) != expected:
         got = ", ".join(step.phase for step in steps) or "none"

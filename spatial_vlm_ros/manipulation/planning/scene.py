@@ -69,12 +69,12 @@ class AllowedContact:
     Args:
         one: a gripper link (see gripper.LINKS) or the id of an object.
         phase: "grasp" while the fingers close and until they open again, "lift" while the object leaves its support,
-            "lower" while it moves down to its new support.
+            "lower" while it moves down to its new support, "leave" while an empty hand leaves where it stands.
     """
 
     one: str
     other: str
-    phase: Literal["grasp", "lift", "lower"]
+    phase: Literal["grasp", "lift", "lower", "leave"]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ connects it to perception (the action `resolve`), planner and controllers (`Moti
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import threading
@@ -41,6 +42,7 @@ from spatial_vlm_ros.errors import (
     SpatialVlmError,
     StaleInputError,
     StopRequestedError,
+    TransformUnavailableError,
 )
 from spatial_vlm_ros.language import may_forbid, stops
 from spatial_vlm_ros.manipulation.approval.address import PageAddress, forget_link, keep_link, page_file
@@ -63,6 +65,7 @@ from spatial_vlm_ros.manipulation.pick_sequence import (
 from spatial_vlm_ros.manipulation.planning.goal import EmptyGrasp
 from spatial_vlm_ros.manipulation.planning.planner import is_plan_of
 from spatial_vlm_ros.manipulation.planning.scene import keep_outs
+from spatial_vlm_ros.manipulation.planning.solids import Array
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.arm.bystanders import ClientWatch, GateMark
 from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
@@ -139,6 +142,7 @@ class PlannerGate(Node):
         self._goal: _Goal | None = None
         self._ends = False
         self._held: HeldObject | None = None
+        self._hand: tuple[Array, float] | None = None  # base_T_tip, and the width between the fingers
         self._empty: list[EmptyGrasp] = []
         hand_over_pose(self._planning)  # reports an error in it now
         self._image: Image | None = None
@@ -291,6 +295,7 @@ class PlannerGate(Node):
             propose=None if self._grasps is None else self._grasps.ask,
             show=partial(self._show_plan, goal),
             held=partial(self._reconcile, goal),
+            hand=lambda: self._hand,
             moved=self._moved,
             empty=self._empty,
         )
@@ -388,7 +393,17 @@ class PlannerGate(Node):
         self._held = reconciled(self._held, attached, reading, not started, self._planning)
         if self._held is not None or reading.width is not None or reading.flag is not None:
             self._mover.grip = "empty" if self._held is None else "holds"
+        self._hand = None
+        with contextlib.suppress(TransformUnavailableError):  # without it, what is held is not looked for, either
+            wide = self._planning.gripper.opening_max
+            self._hand = self._tip(), wide if reading.width is None else min(max(reading.width, 0.0), wide)
+        if self._held is not None and self._hand is not None:
+            self._held = self._held.at(self._hand[0])
         return self._held
+
+    def _tip(self) -> Array:
+        motion = self._planning.motion
+        return tip_pose(self._watch.latest(motion.planning_frame, motion.tip_link).matrix, self._planning)
 
     def _moved(self, offer: Offer) -> None:
         target = offer.scene.target
@@ -402,10 +417,9 @@ class PlannerGate(Node):
         """JSON of what is held, where the hand is now; "" = nothing."""
         if self._held is None:
             return ""
-        motion = self._planning.motion
-        tip = tip_pose(self._watch.latest(motion.planning_frame, motion.tip_link).matrix, self._planning)
+        tip = self._tip()
         stays = is_at(tip, hand_over_pose(self._planning))
-        return json.dumps(as_json(self._held.box(tip, motion.planning_frame, stays)))
+        return json.dumps(as_json(self._held.box(tip, self._planning.motion.planning_frame, stays)))
 
     def _on_image(self, image: Image) -> None:
         self._image = image

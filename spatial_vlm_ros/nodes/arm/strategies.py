@@ -178,7 +178,7 @@ class Strategies:
                 if time.monotonic() > self._end:
                     raise self._failure(f"; the {self._motion.most_time:g} s for all grasps and placements have passed")
                 name = f"grasp {number}"
-                taken = [] if self._goal.held else self._tried(name, partial(self._take, grasp, start))
+                taken = self._tried(name, partial(self._take, grasp, start))
                 if taken is None:
                     if self._refused[-1].phase == "reach" and self._refused[-1].status is Status.UNREACHABLE:
                         break
@@ -211,15 +211,24 @@ class Strategies:
     # -------------------------------------------------------------------------------------------- chains
 
     def _take(self, grasp: Grasp, start: Mapping[str, float]) -> list[PlanStep]:
-        """From the current state to above the object, down to it, and up with it."""
+        """From the current state to above the object, down to it, and up with it; what is held is only lifted."""
+        leaves, known = self._goal.leaves, set(start)
+        if self._goal.held:
+            holding = {**fingers_at(grasp.width, self._config), **start}
+            return [PlanStep("lift", self._ask("lift", leaves.end, holding, known, grasp))] if leaves else []
         begin = {**fingers_at(grasp.opening, self._config), **start}
-        reach = self._ask("reach", grasp.pre_grasp, begin, known=set(start))
+        first = [PlanStep("open", width=grasp.opening)]
+        if leaves is not None:
+            away = self._ask("leave", leaves.end, begin, known)
+            begin, known = {**begin, **away.end}, set(away.end)
+            first.append(PlanStep("leave", away))
+        reach = self._ask("reach", grasp.pre_grasp, begin, known)
         approach = self._ask("approach", grasp.grasp, {**begin, **reach.end}, known=set(reach.end))
         holding = {**fingers_at(grasp.width, self._config), **approach.end}
         lift = self._ask("lift", grasp.retreat, holding, known=set(approach.end), held=grasp)
         closed = max(self._config.gripper.opening_min, grasp.width - self._motion.squeeze)
         return [
-            PlanStep("open", width=grasp.opening),
+            *first,
             PlanStep("reach", reach),
             PlanStep("approach", approach),
             PlanStep("close", width=closed, holds=grasp.width),
