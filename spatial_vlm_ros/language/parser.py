@@ -469,7 +469,7 @@ def _amid_speech(
     return None
 
 
-def _put_down(query: SpatialQuery) -> SpatialQuery:
+def put_down(query: SpatialQuery) -> SpatialQuery:
     """A reading of "put it down": on the surface, wherever there is room."""
     place = Destination("on", (NounPhrase(lexicon.SURFACE),))
     first = tuple(replace(step, destination=place) for step in query.steps[:1])
@@ -512,7 +512,7 @@ def _read(said: _Said, instruction: str, later: bool) -> tuple[SpatialQuery, ...
         raise refused(instruction, "no condition", words[0])
     readings = ranked([query for each in sentences for query in readings_of(each, instruction, later)])
     if readings[0].act == "place" and readings[0].destination is None and any(word.text == "down" for word in words):
-        readings = tuple(_put_down(query) for query in readings)
+        readings = tuple(put_down(query) for query in readings)
     if readings[0].act in ("place", "move") and readings[0].destination is None:
         _check_place(tokens, instruction)
         verb = next((token for token in tokens if token.kind == "VERB"), tokens[0])

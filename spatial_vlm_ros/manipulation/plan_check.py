@@ -7,9 +7,7 @@ paths. So each plan is checked once more before a person is asked about it.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -25,7 +23,7 @@ from spatial_vlm_ros.parameters import PlanningConfig
 INTO = 0.01
 """Metres of overlap that count as a collision: the arm's convex hulls are slightly larger than its real shape."""
 _INSIDE = 0.001  # metres that the centre of a voxel has to lie inside a body: fingers are hardly thicker than voxels
-_STEP = 0.05  # radians or metres of any joint between checked configurations
+_STEP = 0.05  # radians or metres of length between checked configurations
 _BEYOND = 1e-3  # radians or metres beyond a limit that count as rounding
 _FASTER = 1.05  # factor of its maximum speed that a joint may reach on average between two points
 _REPAIR = "check that the planner has the scene and validates its paths (MoveIt: ValidateSolution), then ask again"
@@ -69,8 +67,9 @@ def check_plan_clear(offer: Offer, config: PlanningConfig, arm: ArmKinematics) -
         distances = arm.distances(boxes, held if holding else None, ignored, target.id)
         touched = {"lift": beside, "lower": inside}.get(step.phase)
         solid = every if touched is None else every[~touched]
-        for joints in _configurations(step.trajectory):
-            joints = {**fingers_at(width, config), **joints}
+        names = step.trajectory.joint_names
+        for row in step.trajectory.samples(names, _STEP):
+            joints = {**fingers_at(width, config), **dict(zip(names, row.tolist(), strict=True))}
             least = distances.least(joints)
             if least is not None and least[0] < -INTO:
                 one, other = (named[name].label if name in named else name for name in least[1])
@@ -101,16 +100,6 @@ def _check_limits(phase: Phase, trajectory: Trajectory, arm: ArmKinematics, plan
                 f"in phase {phase!r} its plan moves {joint} at {fast.max():.2f} per second; its limit is {speed:.2f}"
             )
             raise PlanningFailedError(planner, reason, "check the planner's time parameterisation")
-
-
-def _configurations(trajectory: Trajectory) -> Iterator[dict[str, float]]:
-    """Yield closely spaced joint positions along a trajectory."""
-    rows = np.array(trajectory.positions)
-    yield trajectory.start
-    for last, row in itertools.pairwise(rows):
-        count = math.ceil(float(np.abs(row - last).max()) / _STEP)
-        for k in range(1, count + 1):
-            yield dict(zip(trajectory.joint_names, (last + (row - last) * (k / count)).tolist(), strict=True))
 
 
 def _runs_into(planner: str, phase: Phase, one: str, other: str, by: float) -> PlanningFailedError:

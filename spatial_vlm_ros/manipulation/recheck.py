@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +29,7 @@ from spatial_vlm_ros.manipulation.planning.leaving import touching
 from spatial_vlm_ros.manipulation.planning.motion import check_camera_still, check_way_seen
 from spatial_vlm_ros.manipulation.planning.pick import came_and_went
 from spatial_vlm_ros.manipulation.planning.place import putting_down
-from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase, Trajectory
+from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase
 from spatial_vlm_ros.manipulation.planning.scene import (
     AllowedContact,
     PlanningObject,
@@ -38,7 +38,7 @@ from spatial_vlm_ros.manipulation.planning.scene import (
     judged,
     planning_scene,
 )
-from spatial_vlm_ros.manipulation.planning.solids import Array, Solid, gaps
+from spatial_vlm_ros.manipulation.planning.solids import Solid, gaps
 from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings
 from spatial_vlm_ros.manipulation.recheck_grasp import SeenTarget, as_held, check_grasp, moved_by, tracked
 from spatial_vlm_ros.parameters import GoalConfig, ObservationConfig, PlanningConfig
@@ -221,7 +221,7 @@ def _check_arm(
         )
         obstacles = [BoxObstacle(id_, box_pose(box), np.array(box.size), 0.0) for id_, box in boxes]
         checker = Checker(robot, obstacles, segment)
-        for joints in _configurations(step.trajectory, robot.joints):
+        for joints in step.trajectory.samples(robot.joints, _STEP):
             if checker.free(joints):
                 continue
             touched = [name for name in checker.touched(joints) if name in dict(boxes)]
@@ -234,21 +234,6 @@ def _check_arm(
 def _bare(obj: PlanningObject, config: PlanningConfig) -> Solid:
     x, y, z = (max(0.0, side - config.goal.padding) for side in obj.padding)
     return obj.solid.grown((x, y, z))
-
-
-def _configurations(trajectory: Trajectory, names: Sequence[str]) -> Iterator[Array]:
-    """(J,) joint positions along a trajectory, in the order of `names`, spaced closely enough for collision checks."""
-    order = [trajectory.joint_names.index(name) for name in names]
-    points = np.array(trajectory.positions)[:, order]
-    yield points[0]
-    last = points[0]
-    for point in points[1:]:
-        count = math.ceil(float(np.linalg.norm(point - last)) / _STEP)
-        if count == 0:
-            continue
-        for k in range(1, count + 1):
-            yield last + (point - last) * (k / count)
-        last = point
 
 
 TRANSIENT = (BusyError, StaleInputError, TransformUnavailableError)

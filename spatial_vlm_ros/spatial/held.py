@@ -10,15 +10,15 @@ import numpy as np
 
 from spatial_vlm_ros.geometry.extent import FOOTPRINT_CORNERS
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.language.parser import put_down
 from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn
-from spatial_vlm_ros.types import Destination, Detection, NounPhrase, OrientedBox, Scene, SceneObject, SpatialQuery
+from spatial_vlm_ros.types import Detection, NounPhrase, OrientedBox, Scene, SceneObject, SpatialQuery
 from spatial_vlm_ros.types.held import HELD_ID, BoxInHand
 
 HELD = NounPhrase("held object")
 _AROUND = 0.03  # metres around the held box within which a detected object is the held one
 _SPACING = 0.006  # metres between points of its surface
 _SIGMA = 0.002  # metres: it may have shifted in the hand
-_DOWN = Destination("on", (NounPhrase("surface"),))
 
 
 def of_held(turn: DialogueTurn, held: BoxInHand) -> DialogueTurn:
@@ -28,13 +28,10 @@ def of_held(turn: DialogueTurn, held: BoxInHand) -> DialogueTurn:
         said = query.target
         if said not in (NounPhrase("object"), NounPhrase("it"), NounPhrase(held.label)) or query.question is not None:
             return query
-        place = query.destination
-        if query.act == "release" and query.action == "release" and not held.stays:
-            place = place or _DOWN
-        steps = tuple(dataclasses.replace(step, target=HELD if step.target == said else step.target,
-                                          destination=place if number == 0 else step.destination)
-                      for number, step in enumerate(query.steps))  # fmt: skip
-        return dataclasses.replace(query, target=HELD, destination=place, steps=steps)
+        if query.act == query.action == "release" and query.destination is None and not held.stays:
+            query = put_down(query)
+        steps = (dataclasses.replace(step, target=HELD) if step.target == said else step for step in query.steps)
+        return dataclasses.replace(query, target=HELD, steps=tuple(steps))
 
     attempts = (
         dataclasses.replace(each, queries=tuple(meant(query) for query in each.queries)) for each in turn.attempts

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from controller_double import ARM, HOME
+from arm_graph import planned, scene
 from double_cell import DoubleCell
 from gripper_double import CLOSED, FINGERS, KNUCKLE, ROBOTIQ, GripperParameters, VacuumDouble
 from hardware_double import Spun
@@ -19,7 +19,7 @@ from spatial_vlm_ros.errors import (
     NothingHeldError,
     PlannerUnavailableError,
 )
-from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, PlanStep, Trajectory
+from spatial_vlm_ros.manipulation.planning.planner import MotionPlan, PlanStep
 from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
 
 HASTY = GripperParameters(allow_stalling=True, stall_timeout=0.05)  # as Robotiq's, for the Panda's fingers
@@ -80,16 +80,14 @@ def test_what_is_no_grasp_is_told_also_by_a_controller_that_stalls_before_the_fi
 
 
 def test_fingers_that_closed_on_nothing_open_again_and_the_arm_goes_back(cell: DoubleCell) -> None:
-    away = [angle + (0.1 if number == 0 else 0.0) for number, angle in enumerate(HOME)]
-    approach = Trajectory(tuple(ARM), (0.0, 0.5), (tuple(HOME), tuple(away)), (((0.0,) * len(HOME)),) * 2)
-    both = [PlanStep("open", width=0.06), PlanStep("approach", approach), PlanStep("close", width=0.0, holds=0.04)]
     client = cell.client()
+    made = planned(client, scene(), put=False)
     with pytest.raises(NothingHeldError, match="the next plan takes it from another side"):
-        client.execute(plan(*both, PlanStep("lift", approach.backwards())))
-    assert cell.position() == pytest.approx(HOME[0], abs=2e-3)
-    assert cell.position(FINGERS[0]) == pytest.approx(0.03, abs=1e-3)
-    assert (client.grip, client.holds) == ("empty", False)
-    assert [goal.trajectory.points[-1].positions[0] for goal in cell.arm.taken] == pytest.approx([away[0], HOME[0]])
+        client.execute(made)
+    opened, back = made.way_back
+    assert cell.beside(back) < 0.01
+    assert cell.position(FINGERS[0]) == pytest.approx((opened.width or 0.0) / 2, abs=1e-3)
+    assert (client.grip, client.holds, len(cell.arm.taken)) == ("empty", False, 3)
 
 
 def test_fingers_that_stay_at_their_opening_hold_nothing_and_are_not_open(cell: DoubleCell) -> None:

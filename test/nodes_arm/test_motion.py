@@ -19,7 +19,7 @@ from live_domain import free_domain
 from live_process import Started
 from moveit_msgs.action import MoveGroup
 from moveit_msgs.srv import GetPlanningScene
-from planning_scenes import box, config
+from planning_scenes import box, config, placed
 from rclpy.action import ActionServer, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.context import Context
@@ -30,8 +30,13 @@ from waiting import until
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard
+from spatial_vlm_ros.manipulation.held import HeldObject, held_goal
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PlaceGoal
+from spatial_vlm_ros.manipulation.planning.gripper import pose_matrix
+from spatial_vlm_ros.manipulation.planning.leaving import leaving
 from spatial_vlm_ros.manipulation.planning.moveit import OWN
+from spatial_vlm_ros.manipulation.planning.pick import pick_goal
+from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.planner import PICK, PLACE, MotionPlan, is_plan_of
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
@@ -191,6 +196,46 @@ def test_it_plans_from_where_it_is_told_and_shows_the_scene_of_the_last_plan(arm
     assert arm.seen()[0] == {"support", "block"}
     arm.usual.clear()
     assert arm.seen() == EMPTY
+
+
+@pytest.mark.parametrize(
+    ("phase", "held"),
+    [("approach", False), ("lift", True), *(pytest.param(*row, marks=pytest.mark.slow) for row in
+                                             (("lower", True), ("withdraw", False)))],
+)  # fmt: skip
+def test_what_was_stopped_in_contact_leaves_it_first(arm: Served, phase: str, held: bool) -> None:
+    client, controllers, around = arm.usual, arm.controllers, scene(CUP)
+    pick, place = goals(around, client.config)
+    grasp, put = pick.grasps[0], place.placements[0]
+    plan = client.plan(dataclasses.replace(pick, grasps=(grasp,)), around, place, dict(controllers.joints))
+    (way,) = [step.trajectory for step in plan.steps if step.phase == phase]
+    assert way is not None
+    width, hand = grasp.width if held else grasp.opening, grasp.grasp
+    if phase in ("lower", "withdraw"):
+        hand, block = put.place, BLOCK.solid.placed(pose_matrix(put.obj))
+        around = scene(CUP, target=dataclasses.replace(BLOCK, solid=block))
+    controllers.joints |= way.end if phase in ("approach", "lower") else way.start
+    controllers.joints |= dict.fromkeys(arm_graph.FINGERS, width / 2)
+    if held:
+        taken = HeldObject("block", BLOCK.solid, grasp).at(pose_matrix(hand))
+        around, goal = held_goal(around, taken, "place", False, None)
+        spot = placed(around.target, (0.5, -0.35, 0.0, 0.0), frame="panda_link0")
+        down: PlaceGoal | None = place_goal(around, spot, goal.grasps[0], client.config)
+    else:
+        goal, down = pick_goal(around, client.config), None
+    around, goal = leaving(around, goal, pose_matrix(hand), client.config)
+    plan = client.plan(goal, around, down, dict(controllers.joints))
+    phases = [step.phase for step in plan.steps]
+    assert phases == (["lift", *PLACE] if held else ["open", "leave", *PICK[1:]])
+    client.execute(plan)
+    assert (client.grip, len(controllers.order)) == ("empty" if held else "holds", len(phases))
+
+
+def test_a_plan_of_another_client_is_not_executed(arm: Served) -> None:
+    plan = planned(arm.another(), scene(CUP), put=False, start=dict(arm.controllers.joints))
+    with pytest.raises(errors.RejectedError, match=r"the scene that it was planned in is not known\. Plan it again"):
+        arm.usual.execute(plan)
+    assert arm.controllers.order == []
 
 
 def test_what_a_client_that_was_killed_left_in_the_hand_hinders_nobody(arm: Served) -> None:

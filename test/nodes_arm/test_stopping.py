@@ -15,9 +15,10 @@ from live_domain import free_domain
 from waiting import SLOWNESS
 
 from benchmarks.arm_stack import StackError
-from benchmarks.stopping import EVENTS, PHASES, Watched, possible, trial
+from benchmarks.stopping import EVENTS, PHASES, SENTENCE, Watched, possible, trial
 from spatial_vlm_ros.manipulation.approval.audit import verify
 
+AGAIN = "take the chick on the tray"
 SOON = 4.0  # s, on a machine that may be busy; what is not stopped goes on with the next trajectory before that
 ANSWERS = {
     "stop service": "CANCELLED", "Stop of the page": "CANCELLED", "cancel": "CANCELLED",
@@ -83,6 +84,26 @@ def test_the_arm_stands_soon_and_the_answer_says_so(stack: Watched, event: str, 
         assert told["answer"] in expected or (told["answer"] == "OK" and (event, phase) in DONE_FIRST), whole
         assert told["answer"] != "OK" or told["last_goal"] == GoalStatus.STATUS_SUCCEEDED, whole
         assert "may still be moving" not in told["message"], whole
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", [phase for phase in PHASES if phase != "plan"])
+def test_after_a_stop_in_any_phase_the_next_request_needs_no_persons_hand(stack: Watched, phase: str) -> None:
+    try:
+        told = trial(stack, "stop service", phase)
+        stack.fresh()
+        words = AGAIN if phase in ("place", "withdraw") else SENTENCE
+        words = "put it on the tray" if "The hand holds the chick" in told["message"] else words
+        picking = stack.send(words)
+        proposal = stack.proposed(picking)
+        assert proposal is not None, (words, picking.result.status.message)
+        assert stack.approve(proposal) == "OK"
+        assert stack.end(picking).status == "OK", (words, picking.result.status.message)
+        holds = lambda: stack.verdict()["things"]["bonnet"]["held"]  # noqa: E731
+        stack.until(lambda: holds() if words == AGAIN else stack.verdict()["delivered"], f"physics agrees: {words}")
+    except StackError:
+        stack.recover()
+        raise
 
 
 def test_all_of_it_is_on_record(stack: Watched) -> None:

@@ -114,19 +114,6 @@ class EmptyGrasp:
 
 
 @dataclass(frozen=True)
-class Leaving:
-    """Where the hand stands in contact, and where it first goes from there, straight: poses of the tip frame.
-
-    Args:
-        opening: distance of the fingers, metres.
-    """
-
-    begin: Pose
-    end: Pose
-    opening: float
-
-
-@dataclass(frozen=True)
 class PickGoal:
     """Goal: take one object.
 
@@ -138,7 +125,7 @@ class PickGoal:
         held: whether the fingers hold it already; then there is one grasp.
         falls: whether it is let go where it is, without a place.
         hand_over: pose of the tip frame at which it is held out at the end; None = it is not.
-        leaves: how the plan begins if the hand, or what it holds, touches something where it stands.
+        leaves: two poses of the tip frame: where it stands in contact, and where it first goes from there, straight.
     """
 
     frame_id: str
@@ -150,7 +137,7 @@ class PickGoal:
     held: bool = False
     falls: bool = False
     hand_over: Pose | None = None
-    leaves: Leaving | None = None
+    leaves: tuple[Pose, Pose] | None = None
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, ShapeError
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, PlaceGoal, Placement
@@ -79,6 +80,15 @@ class Trajectory:
     def end(self) -> dict[str, float]:
         """Last positions by joint, radians or metres."""
         return dict(zip(self.joint_names, self.positions[-1], strict=True))
+
+    def samples(self, names: Sequence[str], step: float) -> Iterator[npt.NDArray[np.float64]]:
+        """(J,) positions of these joints along the path, at most `step` radians or metres of length apart."""
+        points = np.array(self.positions)[:, [self.joint_names.index(name) for name in names]]
+        yield points[0]
+        for last, point in itertools.pairwise(points):
+            count = math.ceil(float(np.linalg.norm(point - last)) / step)
+            for k in range(1, count + 1):
+                yield last + (point - last) * (k / count)
 
     def backwards(self) -> Trajectory:
         """The same path from its end to its start, at the same pace."""

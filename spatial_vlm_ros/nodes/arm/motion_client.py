@@ -24,6 +24,7 @@ from spatial_vlm_ros.errors import (
     InputError,
     NothingHeldError,
     PlannerUnavailableError,
+    RejectedError,
     SpatialVlmError,
 )
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard
@@ -242,14 +243,18 @@ class MotionClient:
 
         If the last phase finished before a stop took effect, the plan counts as executed: that is not an error.
         """
+        made = self._made.get(plan.hash)
+        if made is None and plan.trajectories:
+            reason = "it is not what this client planned last, so the scene that it was planned in is not known"
+            raise RejectedError(f"plan {plan.hash[:12]}", reason, "plan it again")
         with self._running(cancelled) as told:
             self._guard.open(approved or plan.hash)
             self._beside.watch()
             try:
                 for server in (self._execute, *self._gripper.servers, self._apply, self._get):
                     server.await_it(self.config.motion.server_timeout, told)
-                if plan.hash in self._made:
-                    planned, held, shown = self._made[plan.hash]
+                if made is not None:
+                    planned, held, shown = made
                     self._scene.check(planned, held, shown, told)
                     if held:
                         self._scene.hold_again()

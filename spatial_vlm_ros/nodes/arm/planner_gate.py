@@ -142,7 +142,7 @@ class PlannerGate(Node):
         self._goal: _Goal | None = None
         self._ends = False
         self._held: HeldObject | None = None
-        self._hand: tuple[Array, float] | None = None  # base_T_tip, and the width between the fingers
+        self._hand: Array | None = None  # base_T_tip
         self._empty: list[EmptyGrasp] = []
         hand_over_pose(self._planning)  # reports an error in it now
         self._image: Image | None = None
@@ -395,10 +395,8 @@ class PlannerGate(Node):
             self._mover.grip = "empty" if self._held is None else "holds"
         self._hand = None
         with contextlib.suppress(TransformUnavailableError):  # without it, what is held is not looked for, either
-            wide = self._planning.gripper.opening_max
-            self._hand = self._tip(), wide if reading.width is None else min(max(reading.width, 0.0), wide)
-        if self._held is not None and self._hand is not None:
-            self._held = self._held.at(self._hand[0])
+            self._hand = self._tip()
+            self._held = self._held and self._held.at(self._hand)
         return self._held
 
     def _tip(self) -> Array:

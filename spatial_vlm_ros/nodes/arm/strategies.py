@@ -112,12 +112,6 @@ def hold_of(grasp: Grasp, scene: PlanningScene, placement: Placement) -> bool:
     return bool(np.abs(expected - pose_matrix(placement.place)).max() < _SAME_PLACE)
 
 
-def _end_of(steps: list[PlanStep], start: Mapping[str, float]) -> dict[str, float]:
-    """Where steps leave the arm: joints by name; `start` where there are none."""
-    last = steps[-1].trajectory if steps else None
-    return dict(start) if last is None else last.end
-
-
 def placements(place: PlaceGoal | PlaceFor | None, grasp: Grasp, scene: PlanningScene) -> PlaceGoal | None:
     """How to put down an object held by this grasp; None if there is nothing to put down."""
     if not isinstance(place, PlaceGoal):
@@ -183,17 +177,12 @@ class Strategies:
                     if self._refused[-1].phase == "reach" and self._refused[-1].status is Status.UNREACHABLE:
                         break
                     continue
-                if self._goal.hand_over is not None or self._goal.falls:
-                    ended = self._tried(f"{name}, hand-over", partial(self._end_held, grasp, taken, start))
-                    if ended is None:
-                        continue
-                    return plan_of(self._goal, self._scene, None, [*taken, *ended], number)
-                if placing is None:
-                    return plan_of(self._goal, self._scene, None, taken, number)
-                for choice, placement in enumerate(placing.placements):
-                    put = self._tried(f"{name}, placement {choice}", partial(self._put, grasp, placement, taken, start))
-                    if put is not None:
-                        return plan_of(self._goal, self._scene, placing, [*taken, *put], number, choice)
+                for choice, placement in enumerate((None,) if placing is None else placing.placements):
+                    way = name if placement is None else f"{name}, placement {choice}"
+                    ended = self._tried(way, partial(self._ended, grasp, placement, taken, start))
+                    if ended is not None:
+                        put = None if placing is None else choice
+                        return plan_of(self._goal, self._scene, placing, [*taken, *ended], number, put)
         raise self._failure("")
 
     def _tried(self, name: str, chain: Callable[[], list[PlanStep]]) -> list[PlanStep] | None:
@@ -215,11 +204,11 @@ class Strategies:
         leaves, known = self._goal.leaves, set(start)
         if self._goal.held:
             holding = {**fingers_at(grasp.width, self._config), **start}
-            return [PlanStep("lift", self._ask("lift", leaves.end, holding, known, grasp))] if leaves else []
+            return [PlanStep("lift", self._ask("lift", leaves[1], holding, known, grasp))] if leaves else []
         begin = {**fingers_at(grasp.opening, self._config), **start}
         first = [PlanStep("open", width=grasp.opening)]
         if leaves is not None:
-            away = self._ask("leave", leaves.end, begin, known)
+            away = self._ask("leave", leaves[1], begin, known)
             begin, known = {**begin, **away.end}, set(away.end)
             first.append(PlanStep("leave", away))
         reach = self._ask("reach", grasp.pre_grasp, begin, known)
@@ -235,22 +224,19 @@ class Strategies:
             PlanStep("lift", lift),
         ]
 
-    def _end_held(self, grasp: Grasp, taken: list[PlanStep], start: Mapping[str, float]) -> list[PlanStep]:
-        """Hold the object out at the hand-over pose, or let it go where it is."""
-        over = self._goal.hand_over
-        if over is None:
-            return [PlanStep("release", width=grasp.needed)]
-        at = _end_of(taken, start)
-        begin = {**fingers_at(grasp.width, self._config), **at}
-        return [PlanStep("carry", self._ask("carry", over, begin, known=set(at), held=grasp))]
-
-    def _put(
-        self, grasp: Grasp, placement: Placement, taken: list[PlanStep], start: Mapping[str, float]
+    def _ended(
+        self, grasp: Grasp, placement: Placement | None, taken: list[PlanStep], start: Mapping[str, float]
     ) -> list[PlanStep]:
-        """From where the object is in the hand to its new place, and away from it."""
-        at = _end_of(taken, start)
+        """From where the object is in the hand to its new place and away from it, or to the hand-over pose."""
+        over = self._goal.hand_over if placement is None else placement.pre_place
+        if over is None:
+            return [PlanStep("release", width=grasp.needed)] if self._goal.falls else []
+        last = taken[-1].trajectory if taken else None
+        at = dict(start) if last is None else last.end
         fingers = fingers_at(grasp.width, self._config)
-        carry = self._ask("carry", placement.pre_place, {**fingers, **at}, known=set(at), held=grasp)
+        carry = self._ask("carry", over, {**fingers, **at}, known=set(at), held=grasp)
+        if placement is None:
+            return [PlanStep("carry", carry)]
         lower = self._ask(
             "lower", placement.place, {**fingers, **carry.end}, known=set(carry.end), held=grasp, onto=placement
         )

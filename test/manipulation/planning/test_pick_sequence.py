@@ -91,6 +91,7 @@ class Cell:
         self.asked: list[str] = []
         self.planned: list[MotionPlan] = []
         self.hand: HeldObject | None = None
+        self.stands: Any = None
         self.empty: list[EmptyGrasp] = []
         self.holds = holds  # s that the approval holds; each pause takes its time of it
 
@@ -118,6 +119,7 @@ class Cell:
         put = None if place is None else place(goal.grasps[-1])
         phases = (*(() if goal.held else PICK), *(PLACE if put is not None else CARRY if goal.hand_over else ()))
         phases = ("release",) if goal.falls else phases
+        phases = phases if goal.leaves is None else ("lift", *phases) if goal.held else ("open", "leave", *phases[1:])
         arm = iter([way, *[stays] * 9])
         steps = [PlanStep(p, None, 0.05) if p in GRIPS else PlanStep(p, next(arm)) for p in phases]
         self.planned.append(plan_of(goal, scene, put, steps, len(goal.grasps) - 1, None if put is None else 0))
@@ -162,6 +164,7 @@ class Cell:
         ways = sequence.PickActors(
             self.look, self, self.approve, self.still, lambda: now_ns, self.say, lambda: self.holds, self.pause,
             server, show=self.shown.append, held=lambda: self.hand, empty=self.empty,
+            hand=lambda: self.stands,
         )  # fmt: skip
         config = config or PlanningConfig()
         return sequence.PickSequence(
@@ -559,6 +562,37 @@ def test_what_is_held_is_put_down_held_out_or_let_go(words: str, place: Any, pha
 
 
 @pytest.mark.parametrize(
+    ("above", "words", "phases"),
+    [
+        (0.0, "put it down", ("lift", *PLACE)),
+        (0.0, "give it to me", ("lift", *CARRY)),
+        (0.0, "drop it", ("release",)),
+        (0.1, "put it down", PLACE),
+        (0.0, "take the chick", ("open", "leave", *PICK[1:])),
+        (0.1, "take the chick", PICK),
+    ],
+)
+def test_a_hand_that_stands_in_contact_leaves_it_first(above: float, words: str, phases: Any) -> None:
+    config = planning_from({"motion": {"hand_over": OVER, "planning_frame": "base"}})
+    stands, first = fingers_down(0.45, 0.0, 0.03 + above, 0.3), seen()
+    if words != "take the chick":
+        first = of_held(words, SPOT if words == "put it down" else None)
+        assert first.surroundings is not None
+        low = dataclasses.replace(IN_HAND, solid=Solid((0.45, 0.0, 0.03 + above), 0.0, IN_HAND.solid.size))
+        first = seen(dataclasses.replace(first.surroundings, target=low), first.resolution)
+    assert first.surroundings is not None
+    cell = Cell(first, seen(dataclasses.replace(first.surroundings, stamp_ns=LATER), first.resolution))
+    cell.hand = None if words == "take the chick" else block().at(stands)
+    cell.stands = stands
+    ending = cell.run(config=config)
+    assert ending.status is Status.OK, ending.message
+    (offer,) = cell.offers
+    assert tuple(step.phase for step in offer.plan.steps) == phases
+    touched = {contact.other for contact in offer.scene.allowed if contact.phase == "leave"}
+    assert touched == ({"c1"} if "leave" in phases else set())
+
+
+@pytest.mark.parametrize(
     ("answer", "hand", "words"),
     [
         (seen(), block(), 'the hand holds the block. First say where to put that: "put it down"'),
@@ -584,6 +618,8 @@ def test_what_does_not_fit_what_is_held_is_refused_before_a_plan(
         pytest.param("block", "", FingerReading(0.001), True, None, id="it slipped: closed on nothing"),
         pytest.param("block", "", FingerReading(0.04, 15.0), True, "block", id="what was done"),
         pytest.param("block", "", FingerReading(0.04, 0.5), True, "block", id="held by a gear, without effort"),
+        pytest.param("block", "", FingerReading(0.04), False, "block", id="stopped while they closed on it"),
+        pytest.param("block", "", FingerReading(0.06), False, None, id="stopped before they had closed on it"),
         pytest.param("", "", FingerReading(0.06, 3.0), True, None, id="opened half, with some effort"),
         pytest.param("", "cup", FingerReading(0.04, 0.5), False, "cup", id="attached, without effort"),
         pytest.param("", "cup", FingerReading(0.04, 15.0), False, "cup", id="after a start, by the planner's scene"),
