@@ -180,7 +180,7 @@ class PickActors:
         pause: waits for some seconds, or less if the request is withdrawn.
         propose: asks a server of learned grasps; None if `grasp.source` is "own". Raises ModelError.
         held: returns what the hand holds; None = nothing.
-        hand: returns base_T_tip now, (4, 4), metres; None = not known.
+        hand: returns base_T_tip, (4, 4), and the distance of the fingers if it is known, metres; None = not known.
         moved: told after an execution, however it ended.
         empty: grasps that closed on nothing since the last one that held.
     """
@@ -196,7 +196,7 @@ class PickActors:
     propose: GraspServer | None = None
     show: Callable[[Offer], None] = lambda _: None
     held: Callable[[], HeldObject | None] = lambda: None
-    hand: Callable[[], Array | None] = lambda: None
+    hand: Callable[[], tuple[Array, float | None] | None] = lambda: None
     moved: Callable[[Offer], None] = lambda _: None
     empty: list[EmptyGrasp] = field(default_factory=list)
 
@@ -384,7 +384,7 @@ class PickSequence:
             goal = replace(goal, grasps=others or goal.grasps, act=act, hand_over=over)
         stands = self._actors.hand() if start is None and not falls else None
         if stands is not None:
-            scene, goal = leaving(scene, goal, stands, self._config)
+            scene, goal = leaving(scene, goal, *stands, self._config)
         self._begin(PickStage.PLANNING, f"planning a motion for the {scene.target.label}")
         place = partial(place_goal, scene, resolution, config=self._config) if resolution.place else None
         self._asked = True

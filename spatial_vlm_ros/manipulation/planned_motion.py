@@ -374,7 +374,7 @@ class _Path:
         if self._goal.hand_over is not None:
             ends["carry"] = self._goal.hand_over
         if self._goal.leaves is not None:
-            ends["lift" if self._goal.held else "leave"] = self._goal.leaves[1]
+            ends["lift" if self._goal.held else "leave"] = self._goal.leaves.end
         if placement is not None:
             ends |= {"carry": placement.pre_place, "lower": placement.place, "withdraw": placement.retreat}
         return ends.get(name)

@@ -168,9 +168,6 @@ def _allows(now: PlanningScene, id_: str, phase: str, one: str) -> bool:
     return any((c.one, c.other, c.phase) == (one, id_, phase) for c in now.allowed)
 
 
-# ------------------------------------------------------------------------------------------------ arm and hand
-
-
 def _check_arm(
     robot: ArmModel,
     then: PlanningScene,

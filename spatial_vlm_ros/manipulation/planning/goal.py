@@ -114,6 +114,18 @@ class EmptyGrasp:
 
 
 @dataclass(frozen=True)
+class Leaving:
+    """Where the tip frame stands in contact, where it first goes from there, straight, and the fingers' distance then.
+
+    An empty hand first opens to that distance, metres.
+    """
+
+    begin: Pose
+    end: Pose
+    opening: float
+
+
+@dataclass(frozen=True)
 class PickGoal:
     """Goal: take one object.
 
@@ -125,7 +137,7 @@ class PickGoal:
         held: whether the fingers hold it already; then there is one grasp.
         falls: whether it is let go where it is, without a place.
         hand_over: pose of the tip frame at which it is held out at the end; None = it is not.
-        leaves: two poses of the tip frame: where it stands in contact, and where it first goes from there, straight.
+        leaves: how the plan begins if the hand, or what it holds, touches something where it stands.
     """
 
     frame_id: str
@@ -137,7 +149,7 @@ class PickGoal:
     held: bool = False
     falls: bool = False
     hand_over: Pose | None = None
-    leaves: tuple[Pose, Pose] | None = None
+    leaves: Leaving | None = None
 
 
 @dataclass(frozen=True)

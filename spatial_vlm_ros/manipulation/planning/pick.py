@@ -158,9 +158,6 @@ def pick_goal(
     return PickGoal(scene.frame_id, scene.stamp_ns, scene.target.id, grasps[: config.goal.most], tuple(rejected))
 
 
-# ------------------------------------------------------------------------------------------------ candidates
-
-
 def _holds(scene: PlanningScene, config: PlanningConfig) -> Iterator[_Hold]:
     """Closing directions: the sides of the box, shorter first, or headings over half a turn without a known heading."""
     target = scene.target
@@ -273,9 +270,6 @@ def _floor(scene: PlanningScene, config: PlanningConfig) -> float:
     return max([support.solid.top + goal.support_clearance for support in scene.support] + tops)
 
 
-# ------------------------------------------------------------------------------------------------ on the surface
-
-
 def _measured(
     name: Side, proposal: ProposedGrasp, body: GraspBody, seen: TargetPoints, thin: ThinParts, config: PlanningConfig
 ) -> SurfaceGrasp | str:
@@ -378,9 +372,6 @@ def _candidate(
 def _unit(values: np.ndarray) -> Vector3:
     clean = np.where(np.abs(values) < 1e-12, 0.0, values)
     return vector(clean / np.linalg.norm(clean))
-
-
-# ------------------------------------------------------------------------------------------------ freedom
 
 
 def _inside(found: GraspCandidate | Rejection, config: PlanningConfig) -> GraspCandidate | Rejection:

@@ -150,7 +150,8 @@ class MotionPlan:
     @property
     def way_back(self) -> tuple[PlanStep, ...]:
         """For fingers that close on nothing: they open as before, and the approach is followed back; () without one."""
-        opened, back = (next((s for s in self.steps if s.phase == phase), None) for phase in ("open", "approach"))
+        last = reversed(self.steps)  # the last ones before the fingers close
+        back, opened = (next((s for s in last if s.phase == phase), None) for phase in ("approach", "open"))
         if opened is None or back is None or back.trajectory is None:
             return ()
         return PlanStep("release", width=opened.width), PlanStep("withdraw", back.trajectory.backwards())
@@ -205,7 +206,7 @@ def plan_of(
     check_goals(goal, scene, place)
     expected: tuple[Phase, ...] = () if goal.held else PICK
     if goal.leaves is not None:
-        expected = ("lift",) if goal.held else (PICK[0], "leave", *PICK[1:])
+        expected = ("lift",) if goal.held else ("open", "leave", *PICK)
     expected += PLACE if place is not None else CARRY if goal.hand_over else ("release",) if goal.falls else ()
     if tuple(step.phase for step in steps) != expected:
         got = ", ".join(step.phase for step in steps) or "none"

@@ -30,7 +30,7 @@ SUPPORT = "support"
 KEEP_OUT = "keep_out/"  # prefix of a volume's name, so that no detection has its id
 
 _SHARED = -0.002  # metres: objects that overlap this much seen from above may stand on each other
-_TOUCHES = 0.005  # metres between boxes that planners may treat as contact
+TOUCHES = 0.005  # metres between boxes that planners may treat as contact
 _HIGHER = 0.003  # metres by which the foot of a supported object is higher than its support's foot
 
 
@@ -141,7 +141,7 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
     # large; moving straight up, the target leaves them, as in `pick_goal`.
     level = [obj for obj in others if obj.solid.bottom <= upper.centre[2] and obj.id not in supporting_objects]
     apart = gaps([upper], [obj.padded for obj in level])[0] if level else ()
-    beside = tuple(obj.id for obj, gap in zip(level, apart, strict=True) if gap < _TOUCHES)
+    beside = tuple(obj.id for obj, gap in zip(level, apart, strict=True) if gap < TOUCHES)
 
     into = next((obj.padded for obj in others if obj.id == seen.destination_id), None)
     height, entered = seen.place_height, None  # the destination's box from the lowest place up to the target's height

@@ -306,8 +306,6 @@ class ArmPlanner(Node):
         for pool in (self._plans, self._moves):
             pool.shutdown(wait=False, cancel_futures=True)
 
-    # -------------------------------------------------------------------------------------------- goals
-
     def _cancel_all(self) -> None:
         for goal in (*self._plan_server.goals.values(), *self._execute_server.goals.values()):
             goal.cancelled.set()
@@ -368,8 +366,6 @@ class ArmPlanner(Node):
         if event.data == STOP and self._executing is not None:
             self._executing.cancelled.set()
 
-    # -------------------------------------------------------------------------------------------- planning
-
     def _plan(self, goal: Any, result: Any, cancelled: Callable[[], bool]) -> None:
         begun = time.monotonic()
         asked = understood(goal, self._links, self._arm.groups, self._robot.base_link)
@@ -425,8 +421,6 @@ class ArmPlanner(Node):
         for name, at in zip(message.name, message.position, strict=False):
             self._joints[name] = (float(at), now)
 
-    # -------------------------------------------------------------------------------------------- execution
-
     def _execute(self, goal: Any, _: Any, cancelled: Callable[[], bool]) -> None:
         joint = goal.trajectory.joint_trajectory
         if goal.trajectory.multi_dof_joint_trajectory.points or set(joint.joint_names) != set(self._robot.joints):
@@ -476,8 +470,6 @@ class ArmPlanner(Node):
                 raise CodedError(Codes.CONTROL_FAILED, f"{words}; plan it again from the current position")
             gate.wait(_LOOK)
         raise CancelledError("the execution was cancelled")
-
-    # -------------------------------------------------------------------------------------------- scene
 
     def _on_apply(self, request: Any, response: Any) -> Any:
         joints = self._robot.joints

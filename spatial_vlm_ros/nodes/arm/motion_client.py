@@ -176,8 +176,6 @@ class MotionClient:
             action.destroy()
         self._gripper.destroy()
 
-    # -------------------------------------------------------------------------------------------- planning
-
     def plan(
         self,
         goal: PickGoal,
@@ -232,8 +230,6 @@ class MotionClient:
         if code.val != SUCCESS:
             raise Refused(int(code.val), self._messages.words_of(code), self._move.name)
         return ended.result.planned_trajectory
-
-    # -------------------------------------------------------------------------------------------- execution
 
     def execute(
         self, plan: MotionPlan, cancelled: Asked = lambda: False, begins: Callable[[], None] = lambda: None,
@@ -438,8 +434,6 @@ class MotionClient:
                 raise NothingHeldError(step.phase, why, _ANOTHER)
             raise ExecutionFailedError(step.phase, why, repair)
 
-    # -------------------------------------------------------------------------------------------- the planner's scene
-
     def clear(self) -> None:
         """Remove from the planner's scene what this client has put there, and detach the held object."""
         with self._running(lambda: False):
@@ -448,8 +442,6 @@ class MotionClient:
     def _clear(self) -> None:
         if not self._beside.silent:  # otherwise it does not answer: its scene is cleared before it plans again
             self._scene.clear(self.grip == "holds")
-
-    # -------------------------------------------------------------------------------------------- turns
 
     @contextlib.contextmanager
     def _running(self, cancelled: Asked) -> Iterator[Asked]:

@@ -39,8 +39,6 @@ from spatial_vlm_ros.types import Pose, Vector3
 
 SECOND = 1_000_000_000
 
-# ------------------------------------------------------------------------------------------------ poses
-
 
 def matrix_of(pose: PoseMessage) -> Array:
     """Convert a pose message to a (4, 4) matrix, metres."""
@@ -53,9 +51,6 @@ def pose_message(matrix: Array) -> PoseMessage:
     x, y, z = (float(v) for v in matrix[:3, 3])
     qx, qy, qz, qw = (float(v) for v in quaternion_xyzw_from_matrix(matrix[:3, :3]))
     return PoseMessage(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))
-
-
-# ------------------------------------------------------------------------------------------------ scene
 
 
 def box_object(name: str, frame_id: str, frame_T_box: Array, size: Vector3) -> CollisionObject:
@@ -163,9 +158,6 @@ def with_allowed(matrix: AllowedCollisionMatrix, pairs: Iterable[tuple[str, str]
         default_entry_names=list(matrix.default_entry_names),
         default_entry_values=list(matrix.default_entry_values),
     )
-
-
-# ------------------------------------------------------------------------------------------------ motions
 
 
 def robot_state(joints: Mapping[str, float]) -> RobotState:

@@ -142,7 +142,7 @@ class PlannerGate(Node):
         self._goal: _Goal | None = None
         self._ends = False
         self._held: HeldObject | None = None
-        self._hand: Array | None = None  # base_T_tip
+        self._hand: tuple[Array, float | None] | None = None  # base_T_tip, and the distance of the fingers
         self._empty: list[EmptyGrasp] = []
         hand_over_pose(self._planning)  # reports an error in it now
         self._image: Image | None = None
@@ -219,8 +219,6 @@ class PlannerGate(Node):
         self._records.shutdown()
         self._broker.audit.close()
 
-    # -------------------------------------------------------------------------------------------- goals
-
     def _on_accepted(self, goal: _Goal) -> None:
         # what runs may be what is forbidden
         forbids = self._goal is not None and may_forbid(goal.request.instruction)
@@ -294,7 +292,7 @@ class PlannerGate(Node):
             pause=goal.cancelled.wait,
             propose=None if self._grasps is None else self._grasps.ask,
             show=partial(self._show_plan, goal),
-            held=partial(self._reconcile, goal),
+            held=partial(self._reconcile, goal.cancelled.is_set),
             hand=lambda: self._hand,
             moved=self._moved,
             empty=self._empty,
@@ -320,6 +318,9 @@ class PlannerGate(Node):
             self.get_logger().error(printable(f"{fault}\n{traceback.format_exc()}", keep="\n"))
             ending = Ending(Status.INTERNAL_ERROR, str(fault), None, None, goal.begun, PickStage.RESOLVING)
         self._way.end()
+        if ending.moved and self._mover.grip == "doubt":
+            with contextlib.suppress(SpatialVlmError):  # the next request asks again
+                self._reconcile(lambda: False, asks=False)
         if goal.why and ending.status is Status.CANCELLED:
             ending = dataclasses.replace(ending, message=f"{goal.why}: {ending.message}")
         if self._held is not None:
@@ -350,8 +351,6 @@ class PlannerGate(Node):
         )
         self._server.end(goal, result, ending.status is Status.OK)
         self.get_logger().info(printable(f"{ending.status.value}: {ending.message}"))
-
-    # -------------------------------------------------------------------------------------------- eyes
 
     def _look(self, goal: _Goal, words: Words, cancelled: Callable[[], bool]) -> ObservedAnswer:
         """Resolve words on a fresh frame, for the whole request the latest ones.
@@ -384,19 +383,17 @@ class PlannerGate(Node):
             answer = self._broker.wait_answer(question.dialogue_id, cancelled)
             goal.words = Words(answer.text, goal.words.frame_of_reference, question.dialogue_id)
 
-    # -------------------------------------------------------------------------------------------- the hand
-
-    def _reconcile(self, goal: _Goal) -> HeldObject | None:
+    def _reconcile(self, cancelled: Callable[[], bool], asks: bool = True) -> HeldObject | None:
         """What the hand holds: by what was done, by the fingers and, after a start, by the planner's scene."""
         started = self._mover.grip == "doubt"
-        reading, attached = self._mover.look_at_hand(goal.cancelled.is_set, started)
+        reading, attached = self._mover.look_at_hand(cancelled, started and asks)
         self._held = reconciled(self._held, attached, reading, not started, self._planning)
         if self._held is not None or reading.width is not None or reading.flag is not None:
             self._mover.grip = "empty" if self._held is None else "holds"
         self._hand = None
         with contextlib.suppress(TransformUnavailableError):  # without it, what is held is not looked for, either
-            self._hand = self._tip()
-            self._held = self._held and self._held.at(self._hand)
+            self._hand = self._tip(), reading.width
+            self._held = self._held and self._held.at(self._hand[0])
         return self._held
 
     def _tip(self) -> Array:
@@ -424,8 +421,6 @@ class PlannerGate(Node):
 
     def _on_description(self, description: String) -> None:
         self._description = description.data
-
-    # -------------------------------------------------------------------------------------------- the person
 
     def _approve(self, goal: _Goal, offer: Offer, cancelled: Callable[[], bool]) -> None:
         """Ask a person and use the approval at once; the later recheck cannot move anything without it."""
@@ -519,8 +514,6 @@ class PlannerGate(Node):
             act(*words, **facts)
         except SpatialVlmError as error:
             self.get_logger().error(printable(error))
-
-    # -------------------------------------------------------------------------------------------- telling
 
     def _where_to_approve(self) -> str:
         service = f"this gate has no page; approve with the service {self.resolve_service_name('approve')}"

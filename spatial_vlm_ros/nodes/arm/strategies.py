@@ -197,20 +197,18 @@ class Strategies:
             self._refused.append(error)
             return None
 
-    # -------------------------------------------------------------------------------------------- chains
-
     def _take(self, grasp: Grasp, start: Mapping[str, float]) -> list[PlanStep]:
         """From the current state to above the object, down to it, and up with it; what is held is only lifted."""
         leaves, known = self._goal.leaves, set(start)
         if self._goal.held:
             holding = {**fingers_at(grasp.width, self._config), **start}
-            return [PlanStep("lift", self._ask("lift", leaves[1], holding, known, grasp))] if leaves else []
-        begin = {**fingers_at(grasp.opening, self._config), **start}
-        first = [PlanStep("open", width=grasp.opening)]
+            return [PlanStep("lift", self._ask("lift", leaves.end, holding, known, grasp))] if leaves else []
+        first: list[PlanStep] = []
         if leaves is not None:
-            away = self._ask("leave", leaves[1], begin, known)
-            begin, known = {**begin, **away.end}, set(away.end)
-            first.append(PlanStep("leave", away))
+            away = self._ask("leave", leaves.end, {**fingers_at(leaves.opening, self._config), **start}, known)
+            start, known = away.end, set(away.end)
+            first = [PlanStep("open", width=leaves.opening), PlanStep("leave", away)]
+        begin = {**fingers_at(grasp.opening, self._config), **start}
         reach = self._ask("reach", grasp.pre_grasp, begin, known)
         approach = self._ask("approach", grasp.grasp, {**begin, **reach.end}, known=set(reach.end))
         holding = {**fingers_at(grasp.width, self._config), **approach.end}
@@ -218,6 +216,7 @@ class Strategies:
         closed = max(self._config.gripper.opening_min, grasp.width - self._motion.squeeze)
         return [
             *first,
+            PlanStep("open", width=grasp.opening),
             PlanStep("reach", reach),
             PlanStep("approach", approach),
             PlanStep("close", width=closed, holds=grasp.width),
@@ -310,8 +309,6 @@ class Strategies:
             reason = f"its trajectory of phase {phase!r} does not start at the end of the previous one"
             raise PlanningFailedError(name, reason, repair)
         return trajectory
-
-    # -------------------------------------------------------------------------------------------- what goes with them
 
     def _difference(self, phase: Phase, held: Grasp | None, moved: Placement | None, onto: Placement | None) -> Any:
         """Change of the planner's scene for this motion: contacts, the held object, the placed object."""

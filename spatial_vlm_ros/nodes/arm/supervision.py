@@ -170,8 +170,6 @@ class Supervision:
         """End the watchdog."""
         self.watchdog.close()
 
-    # -------------------------------------------------------------------------------------------- the planner
-
     @property
     def is_ours(self) -> bool:
         """Whether the planner is from this package: it announces that it is alive."""
@@ -193,8 +191,6 @@ class Supervision:
     def _heard(self, asked: float, answer: Future[Any]) -> None:
         if answer.exception() is None:
             self._silence.heard(time.monotonic() - asked, time.monotonic())
-
-    # -------------------------------------------------------------------------------------------- the gripper
 
     def read_fingers(self, told: Asked) -> tuple[float | None, float | None]:
         """Width between the fingers, metres, and their effort, N or N m, without a motion; None = not reported."""
@@ -225,8 +221,6 @@ class Supervision:
                 break
             self._bridge.wait(nothing, 0.02)
         return self.fingers.width(begun)
-
-    # -------------------------------------------------------------------------------------------- the arm
 
     def stand(self, since: float = -math.inf) -> Stand:
         """Whether the arm stands still, by joint states that came after `since` (monotonic clock)."""

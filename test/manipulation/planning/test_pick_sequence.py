@@ -119,7 +119,7 @@ class Cell:
         put = None if place is None else place(goal.grasps[-1])
         phases = (*(() if goal.held else PICK), *(PLACE if put is not None else CARRY if goal.hand_over else ()))
         phases = ("release",) if goal.falls else phases
-        phases = phases if goal.leaves is None else ("lift", *phases) if goal.held else ("open", "leave", *phases[1:])
+        phases = phases if goal.leaves is None else ("lift", *phases) if goal.held else ("open", "leave", *phases)
         arm = iter([way, *[stays] * 9])
         steps = [PlanStep(p, None, 0.05) if p in GRIPS else PlanStep(p, next(arm)) for p in phases]
         self.planned.append(plan_of(goal, scene, put, steps, len(goal.grasps) - 1, None if put is None else 0))
@@ -568,7 +568,7 @@ def test_what_is_held_is_put_down_held_out_or_let_go(words: str, place: Any, pha
         (0.0, "give it to me", ("lift", *CARRY)),
         (0.0, "drop it", ("release",)),
         (0.1, "put it down", PLACE),
-        (0.0, "take the chick", ("open", "leave", *PICK[1:])),
+        (0.0, "take the chick", ("open", "leave", *PICK)),
         (0.1, "take the chick", PICK),
     ],
 )
@@ -583,7 +583,7 @@ def test_a_hand_that_stands_in_contact_leaves_it_first(above: float, words: str,
     assert first.surroundings is not None
     cell = Cell(first, seen(dataclasses.replace(first.surroundings, stamp_ns=LATER), first.resolution))
     cell.hand = None if words == "take the chick" else block().at(stands)
-    cell.stands = stands
+    cell.stands = stands, 0.045
     ending = cell.run(config=config)
     assert ending.status is Status.OK, ending.message
     (offer,) = cell.offers

@@ -549,6 +549,28 @@ def test_other_objects_count_only_in_the_way_and_stay_where_they_were_seen(
         check_plan_holds(planning_scene(first, CONFIG), goal, plan, first, now, CONFIG)
 
 
+@pytest.mark.parametrize("by", [(0.03, 0.0, 0.0), (0.0, 0.0, 0.03), (0.0, 0.0, -0.03)])
+def test_a_table_that_moved_with_all_that_stands_on_it_is_refused(by: tuple[float, float, float]) -> None:
+    def gone(body: SurroundingObject) -> SurroundingObject:
+        x, y, z = (a + b for a, b in zip(body.solid.centre, by, strict=True))
+        return dataclasses.replace(body, solid=dataclasses.replace(body.solid, centre=(x, y, z)))
+
+    after = dataclasses.replace(SEEN, stamp_ns=SEEN.stamp_ns + 1, others=(gone(SEEN.others[0]),), support_height=by[2])
+    with pytest.raises(SceneChangedError, match=r"the chick \(c1\) moved by 0\.030 m"):
+        check_same(SEEN, ANSWER, dataclasses.replace(after, target=gone(SEEN.target)), CONFIG.observation, False)
+    then = planning_scene(SEEN, CONFIG)  # what is held does not move with it
+    goal = dataclasses.replace(pick_goal(then, CONFIG), held=True)
+    place = place_goal(then, placed(then.target, (0.4, -0.2, 0.0, 0.0), frame="base"), goal.grasps[0], CONFIG)
+    steps = [PlanStep(p, None, goal.grasps[0].opening) if p in GRIPS else PlanStep(p, REST) for p in PLACE]
+    plan = plan_of(goal, then, place, steps, 0, 0)
+    with (
+        pytest.raises(SceneChangedError, match=r"the support (rose|sank) by 0\.030 m")
+        if by[2]
+        else contextlib.nullcontext()
+    ):
+        check_plan_holds(then, goal, plan, SEEN, after, CONFIG)
+
+
 @pytest.mark.parametrize("held", [True, False])
 def test_what_is_held_is_not_looked_for_on_the_table(held: bool) -> None:
     then = planning_scene(SEEN, CONFIG)
