@@ -82,7 +82,7 @@ class HeldObject:
 
 def boxed(label: str, tip_T_box: Array, size: Vector3, config: PlanningConfig, measured: bool = True) -> HeldObject:
     """A held object of which only the box in the tip frame is known, (4, 4) and metres."""
-    pose, gripper = pose_of("", np.linalg.inv(tip_T_box)), config.gripper
+    pose, gripper = pose_of("", np.asarray(np.linalg.inv(tip_T_box))), config.gripper
     width = min(float(np.abs(tip_T_box[1, :3]) @ size), gripper.opening_max)
     needed = min(width + 2 * config.goal.jaw_clearance, gripper.opening_max)
     at = Tip.of(pose)

@@ -18,7 +18,7 @@ from benchmarks.arm_stack import StackError
 from benchmarks.stopping import EVENTS, PHASES, SENTENCE, Watched, possible, trial
 from spatial_vlm_ros.manipulation.approval.audit import verify
 
-AGAIN = "take the chick on the tray"
+AFTERWARDS = "take the lemon"  # the hand still hides what it has put down
 SOON = 4.0  # s, on a machine that may be busy; what is not stopped goes on with the next trajectory before that
 ANSWERS = {
     "stop service": "CANCELLED", "Stop of the page": "CANCELLED", "cancel": "CANCELLED",
@@ -92,15 +92,17 @@ def test_after_a_stop_in_any_phase_the_next_request_needs_no_persons_hand(stack:
     try:
         told = trial(stack, "stop service", phase)
         stack.fresh()
-        words = AGAIN if phase in ("place", "withdraw") else SENTENCE
+        words = AFTERWARDS if phase in ("place", "withdraw") else SENTENCE
         words = "put it on the tray" if "The hand holds the chick" in told["message"] else words
         picking = stack.send(words)
         proposal = stack.proposed(picking)
         assert proposal is not None, (words, picking.result.status.message)
         assert stack.approve(proposal) == "OK"
         assert stack.end(picking).status == "OK", (words, picking.result.status.message)
-        holds = lambda: stack.verdict()["things"]["bonnet"]["held"]  # noqa: E731
-        stack.until(lambda: holds() if words == AGAIN else stack.verdict()["delivered"], f"physics agrees: {words}")
+        holds = lambda: stack.verdict()["things"]["lemon"]["held"]  # noqa: E731
+        stack.until(
+            lambda: holds() if words == AFTERWARDS else stack.verdict()["delivered"], f"physics agrees: {words}"
+        )
     except StackError:
         stack.recover()
         raise
