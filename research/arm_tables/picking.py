@@ -30,9 +30,9 @@ from spatial_vlm_ros.manipulation.builtin_planner.request import (
 )
 from spatial_vlm_ros.manipulation.pick_sequence import ObservedAnswer, Offer, Words
 from spatial_vlm_ros.manipulation.plan_check import check_plan_clear
-from spatial_vlm_ros.manipulation.planned_motion import HOLDING
 from spatial_vlm_ros.manipulation.planning.goal import Placement
 from spatial_vlm_ros.manipulation.planning.motion import check_way_seen
+from spatial_vlm_ros.manipulation.planning.planner import HOLDING
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.parameters.manipulation import planning_from
 from spatial_vlm_ros.sim.arm.cell import ArmCell

@@ -54,12 +54,14 @@ class HeldObject:
         solid: its box when it was taken, or where the hand is now (`at`), planning frame.
         grasp: how the hand holds that box.
         measured: whether the size of its box is known.
+        gripped: whether the fingers may have closed on it; otherwise they were stopped around it.
     """
 
     label: str
     solid: Solid
     grasp: Grasp
     measured: bool = True
+    gripped: bool = True
 
     @property
     def words(self) -> str:
@@ -103,11 +105,11 @@ def reconciled(
     width, low, high = reading.width, config.gripper.opening_min + REACHED, config.gripper.opening_max - REACHED
     if reading.flag is False or (reading.flag is None and width is not None and not low < width < high):
         return None  # closed on nothing, or wide open
-    wider = math.inf if done is None or sure else done.grasp.width + config.motion.gripper_tolerance
-    if width is not None and width > wider:
-        return None  # stopped before they had closed on it, or after they had let go of it
-    if done is not None or attached is not None:
-        return done if done is not None else attached
+    if done is not None:
+        closed = sure or width is None or width <= done.grasp.width + REACHED
+        return replace(done, gripped=done.gripped and closed)
+    if attached is not None:
+        return attached
     holds = bool(reading.flag)
     if not holds and not sure and width is not None:
         # Effort tells only where nothing else is known: fingers may hold without it, and stand somewhere with some. A

@@ -384,7 +384,8 @@ class PickSequence:
             goal = replace(goal, grasps=others or goal.grasps, act=act, hand_over=over)
         stands = self._actors.hand() if start is None and not falls else None
         if stands is not None:
-            scene, goal = leaving(scene, goal, *stands, self._config)
+            width = None if goal.held and held is not None and held.gripped else stands[1]
+            scene, goal = leaving(scene, goal, stands[0], width, self._config)
         self._begin(PickStage.PLANNING, f"planning a motion for the {scene.target.label}")
         place = partial(place_goal, scene, resolution, config=self._config) if resolution.place else None
         self._asked = True

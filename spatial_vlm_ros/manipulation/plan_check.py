@@ -15,9 +15,9 @@ from spatial_vlm_ros.errors import PlanningFailedError
 from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, HeldSolid, box_pose
 from spatial_vlm_ros.manipulation.occupancy.measuring import is_beside, is_inside
 from spatial_vlm_ros.manipulation.pick_sequence import Offer
-from spatial_vlm_ros.manipulation.planned_motion import ENTERING, HOLDING, entered, fingers_at, may_touch
+from spatial_vlm_ros.manipulation.planned_motion import ENTERING, entered, fingers_at, may_touch
 from spatial_vlm_ros.manipulation.planning.gripper import flange_pose, pose_matrix
-from spatial_vlm_ros.manipulation.planning.planner import Phase, Trajectory
+from spatial_vlm_ros.manipulation.planning.planner import HOLDING, Phase, Trajectory
 from spatial_vlm_ros.parameters import PlanningConfig
 
 INTO = 0.01

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +26,7 @@ from spatial_vlm_ros.manipulation.planning.goal import Grasp, Placement
 from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, flange_pose, pose_matrix, rounded
 from spatial_vlm_ros.manipulation.planning.hulls import spread_over_sphere
 from spatial_vlm_ros.manipulation.planning.place import carrier_at
-from spatial_vlm_ros.manipulation.planning.planner import GRIPS, Phase, PlanStep
+from spatial_vlm_ros.manipulation.planning.planner import CONTACTS, GRIPS, HOLDING, Phase, PlanStep
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.parameters import PlanningConfig
@@ -39,10 +39,6 @@ Seven = tuple[float, float, float, float, float, float, float]
 _MOST_SHOWN = 40  # most boxes of occupied space that are drawn; above it they are coarsened
 _APART = 0.05  # least time between frames of the animation, s
 _DIRECTIONS = 80  # directions for choosing the outermost corners of a hull
-CONTACTS: Mapping[Phase, str] = {"leave": "leave", "approach": "grasp", "close": "grasp", "lift": "lift",
-                                  "lower": "lower", "release": "grasp", "withdraw": "grasp"}  # fmt: skip
-"""Phase of a plan → phase of the scene's allowed contacts."""
-HOLDING = frozenset(("lift", "carry", "lower", "release"))
 ENTERING = frozenset(("lower", "release", "withdraw"))
 """Phases in which gripper and target are inside the destination's rim."""
 

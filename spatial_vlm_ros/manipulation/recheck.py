@@ -29,7 +29,7 @@ from spatial_vlm_ros.manipulation.planning.leaving import touching
 from spatial_vlm_ros.manipulation.planning.motion import check_camera_still, check_way_seen
 from spatial_vlm_ros.manipulation.planning.pick import came_and_went
 from spatial_vlm_ros.manipulation.planning.place import putting_down
-from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase
+from spatial_vlm_ros.manipulation.planning.planner import CONTACTS, GRIPS, HOLDING, MotionPlan, Phase
 from spatial_vlm_ros.manipulation.planning.scene import (
     AllowedContact,
     PlanningObject,
@@ -55,22 +55,16 @@ if TYPE_CHECKING:
 
 _ROUNDING = 1e-6  # metres
 _STEP = 0.01  # radians of length between configurations that are checked, as the built-in planner checks its own paths
-_CONTACT: dict[Phase, str] = {"leave": "leave", "approach": "grasp", "lift": "lift", "lower": "lower",
-                              "withdraw": "grasp"}  # fmt: skip
-_HELD: tuple[Phase, ...] = ("lift", "carry", "lower")
 
 
 def check_clearance(
     then: PlanningScene, now: PlanningScene, goal: PickGoal, plan: MotionPlan, config: PlanningConfig
 ) -> None:
-    """Refuse a plan that comes nearer to anything in the second image than planning allowed.
+    """Refuse a plan that comes nearer to anything in the second image, `now`, than planning allowed.
 
     Planning keeps the gripper `goal.clearance` from padded neighbours and `goal.support_clearance` from the support,
     and the arm clear of padded neighbours. Changes may use up these clearances, and for the arm also `goal.padding`.
     The position uncertainty of the neighbours stays as padding.
-
-    Args:
-        now: planning scene of the second image.
     """
     grasp = goal.grasps[plan.grasp]
     placement = plan.put_down
@@ -196,7 +190,7 @@ def _check_arm(
     tip_T_held = np.linalg.inv(tip) @ box_pose(held)
     opening = grasp.width if goal.held else grasp.opening
     for step in plan.steps:
-        phase, in_hand = step.phase, step.phase in _HELD
+        phase, in_hand = step.phase, step.phase in HOLDING
         if phase in GRIPS:
             opening = grasp.width if phase == "close" else float(step.width or 0.0)
         if step.trajectory is None:
@@ -208,7 +202,7 @@ def _check_arm(
             put = phase == "withdraw" and placement is not None
             at = _carried(held, Tip.of(grasp.grasp), Tip.of(placement.place)) if put and placement else now.target.solid
             boxes.append((now.target.id, at))
-        contact = _CONTACT.get(phase, "")
+        contact = CONTACTS.get(phase, "")
         segment = Segment(
             tip,
             touch={id_ for id_, _ in boxes if _allows(now, id_.partition("#")[0], contact, FINGERS[0])},

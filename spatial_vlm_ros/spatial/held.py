@@ -54,8 +54,9 @@ def with_held(scene: Scene, held: BoxInHand) -> Scene:
     axes = np.stack((level, np.cross(up, level), up), axis=1)
 
     def is_held(obj: SceneObject) -> bool:
-        own = (obj.box.centre - centre) @ axes
-        return bool((np.abs(own) <= size / 2 + _AROUND).all())
+        own = np.abs((obj.box.centre - centre) @ axes)
+        own[:2] += (np.abs(axes.T @ obj.box.axes) @ obj.box.size / 2)[:2]  # a tray under it is none
+        return bool((own <= size / 2 + _AROUND).all())
 
     grids = [np.linspace(-half, half, max(2, int(2 * half / _SPACING))) for half in (size / 2).tolist()]
     cells = np.array(list(itertools.product(*grids)))

@@ -200,8 +200,8 @@ def test_it_plans_from_where_it_is_told_and_shows_the_scene_of_the_last_plan(arm
 
 @pytest.mark.parametrize(
     ("phase", "held"),
-    [("close", False), ("lift", True), *(pytest.param(*row, marks=pytest.mark.slow) for row in
-                                             (("lower", True), ("withdraw", False)))],
+    [("close", True), ("withdraw", False), *(pytest.param(phase, True, marks=pytest.mark.slow) for phase in
+                                             ("lift", "lower"))],
 )  # fmt: skip
 def test_what_was_stopped_in_contact_leaves_it_first(arm: Served, phase: str, held: bool) -> None:
     client, controllers, around = arm.usual, arm.controllers, scene(CUP)
@@ -210,7 +210,7 @@ def test_what_was_stopped_in_contact_leaves_it_first(arm: Served, phase: str, he
     plan = client.plan(dataclasses.replace(pick, grasps=(grasp,)), around, place, dict(controllers.joints))
     (way,) = [step.trajectory for step in plan.steps if step.phase == ("lift" if phase == "close" else phase)]
     assert way is not None
-    width, hand = grasp.width if held else grasp.width + 0.006, grasp.grasp
+    width, hand = grasp.width + (0.02 if phase == "close" else 0.0 if held else 0.006), grasp.grasp
     if phase in ("lower", "withdraw"):
         hand, block = put.place, BLOCK.solid.placed(pose_matrix(put.obj))
         around = scene(CUP, target=dataclasses.replace(BLOCK, solid=block))
@@ -226,7 +226,8 @@ def test_what_was_stopped_in_contact_leaves_it_first(arm: Served, phase: str, he
     around, goal = leaving(around, goal, pose_matrix(hand), width, client.config)
     plan = client.plan(goal, around, down, dict(controllers.joints))
     phases = [step.phase for step in plan.steps]
-    assert phases == (["lift", *PLACE] if held else ["open", "leave", *PICK])
+    first = ["close"] if phase == "close" else []
+    assert phases == ([*first, "lift", *PLACE] if held else ["open", "leave", *PICK])
     client.execute(plan)
     assert (client.grip, len(controllers.order)) == ("empty" if held else "holds", len(phases))
 

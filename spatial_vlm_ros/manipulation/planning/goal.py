@@ -117,7 +117,7 @@ class EmptyGrasp:
 class Leaving:
     """Where the tip frame stands in contact, where it first goes from there, straight, and the fingers' distance then.
 
-    An empty hand first opens to that distance, metres.
+    An empty hand first opens to that distance, metres; one that was stopped around what it takes first closes from it.
     """
 
     begin: Pose

@@ -23,13 +23,14 @@ def leaving(
 
     Args:
         base_T_tip: (4, 4), metres, now.
-        width: distance of the fingers now, metres; None = not known.
+        width: distance of the fingers now, metres; None = not known, or they have closed on what is held.
     """
     tip, most = Tip.of(pose_of(scene.frame_id, base_T_tip)), config.gripper.opening_max
     begin, away = tip.poses(scene.frame_id, tip.back(config.goal.approach))
     opening = most if width is None else min(max(width + 2 * config.goal.jaw_clearance, goal.grasps[0].opening), most)
     if goal.held:
         (_, away), opening = tip.poses(scene.frame_id, (0.0, 0.0, config.goal.retreat)), goal.grasps[0].width
+        opening = max(width or 0.0, opening)
     leaves = replace(goal, leaves=Leaving(begin, away, opening))
     contacts = touching(scene, leaves, config)
     return (replace(scene, allowed=(*scene.allowed, *contacts)), leaves) if contacts else (scene, goal)

@@ -26,6 +26,11 @@ CARRY: tuple[Phase, ...] = ("carry",)
 GRIPS: frozenset[Phase] = frozenset(("open", "close", "release"))
 """Phases in which only the gripper moves; in all other phases only the arm moves."""
 
+CONTACTS: Mapping[Phase, str] = {"leave": "leave", "approach": "grasp", "close": "grasp", "lift": "lift",
+                                  "lower": "lower", "release": "grasp", "withdraw": "grasp"}  # fmt: skip
+"""Phase of a plan → phase of the scene's allowed contacts."""
+HOLDING: frozenset[Phase] = frozenset(("lift", "carry", "lower", "release"))
+
 PlaceFor = Callable[[Grasp], PlaceGoal]
 """Finds the placements for one grasp; raises GoalError if there are none."""
 
@@ -206,7 +211,9 @@ def plan_of(
     check_goals(goal, scene, place)
     expected: tuple[Phase, ...] = () if goal.held else PICK
     if goal.leaves is not None:
-        expected = ("lift",) if goal.held else ("open", "leave", *PICK)
+        expected = ("open", "leave", *PICK)
+        if goal.held:
+            expected = ("close", "lift") if goal.leaves.opening > goal.grasps[0].width else ("lift",)
     expected += PLACE if place is not None else CARRY if goal.hand_over else ("release",) if goal.falls else ()
     if tuple(step.phase for step in steps) != expected:
         got = ", ".join(step.phase for step in steps) or "none"

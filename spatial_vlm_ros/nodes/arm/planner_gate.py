@@ -292,7 +292,7 @@ class PlannerGate(Node):
             pause=goal.cancelled.wait,
             propose=None if self._grasps is None else self._grasps.ask,
             show=partial(self._show_plan, goal),
-            held=partial(self._reconcile, goal.cancelled.is_set),
+            held=partial(self._reconcile, goal),
             hand=lambda: self._hand,
             moved=self._moved,
             empty=self._empty,
@@ -318,9 +318,6 @@ class PlannerGate(Node):
             self.get_logger().error(printable(f"{fault}\n{traceback.format_exc()}", keep="\n"))
             ending = Ending(Status.INTERNAL_ERROR, str(fault), None, None, goal.begun, PickStage.RESOLVING)
         self._way.end()
-        if ending.moved and self._mover.grip == "doubt":
-            with contextlib.suppress(SpatialVlmError):  # the next request asks again
-                self._reconcile(lambda: False, asks=False)
         if goal.why and ending.status is Status.CANCELLED:
             ending = dataclasses.replace(ending, message=f"{goal.why}: {ending.message}")
         if self._held is not None:
@@ -383,10 +380,10 @@ class PlannerGate(Node):
             answer = self._broker.wait_answer(question.dialogue_id, cancelled)
             goal.words = Words(answer.text, goal.words.frame_of_reference, question.dialogue_id)
 
-    def _reconcile(self, cancelled: Callable[[], bool], asks: bool = True) -> HeldObject | None:
+    def _reconcile(self, goal: _Goal) -> HeldObject | None:
         """What the hand holds: by what was done, by the fingers and, after a start, by the planner's scene."""
         started = self._mover.grip == "doubt"
-        reading, attached = self._mover.look_at_hand(cancelled, started and asks)
+        reading, attached = self._mover.look_at_hand(goal.cancelled.is_set, started)
         self._held = reconciled(self._held, attached, reading, not started, self._planning)
         if self._held is not None or reading.width is not None or reading.flag is not None:
             self._mover.grip = "empty" if self._held is None else "holds"

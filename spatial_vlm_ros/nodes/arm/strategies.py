@@ -22,12 +22,13 @@ from spatial_vlm_ros.errors import (
     StaleInputError,
 )
 from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
-from spatial_vlm_ros.manipulation.planned_motion import CONTACTS, fingers_at
+from spatial_vlm_ros.manipulation.planned_motion import fingers_at
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, PlaceGoal, Placement, tallied
 from spatial_vlm_ros.manipulation.planning.gripper import FINGERS, flange_pose, pose_matrix
 from spatial_vlm_ros.manipulation.planning.moveit import CUMOTION_PIPELINE, FAILURE, NO_IK, OWN, meaning_of
 from spatial_vlm_ros.manipulation.planning.place import carrier_at
 from spatial_vlm_ros.manipulation.planning.planner import (
+    CONTACTS,
     JOINED,
     MotionPlan,
     Phase,
@@ -200,9 +201,14 @@ class Strategies:
     def _take(self, grasp: Grasp, start: Mapping[str, float]) -> list[PlanStep]:
         """From the current state to above the object, down to it, and up with it; what is held is only lifted."""
         leaves, known = self._goal.leaves, set(start)
+        closed = max(self._config.gripper.opening_min, grasp.width - self._motion.squeeze)
+        close = PlanStep("close", width=closed, holds=grasp.width)
         if self._goal.held:
+            if leaves is None:
+                return []
             holding = {**fingers_at(grasp.width, self._config), **start}
-            return [PlanStep("lift", self._ask("lift", leaves.end, holding, known, grasp))] if leaves else []
+            lift = PlanStep("lift", self._ask("lift", leaves.end, holding, known, grasp))
+            return [close, lift] if leaves.opening > grasp.width else [lift]
         first: list[PlanStep] = []
         if leaves is not None:
             away = self._ask("leave", leaves.end, {**fingers_at(leaves.opening, self._config), **start}, known)
@@ -213,13 +219,12 @@ class Strategies:
         approach = self._ask("approach", grasp.grasp, {**begin, **reach.end}, known=set(reach.end))
         holding = {**fingers_at(grasp.width, self._config), **approach.end}
         lift = self._ask("lift", grasp.retreat, holding, known=set(approach.end), held=grasp)
-        closed = max(self._config.gripper.opening_min, grasp.width - self._motion.squeeze)
         return [
             *first,
             PlanStep("open", width=grasp.opening),
             PlanStep("reach", reach),
             PlanStep("approach", approach),
-            PlanStep("close", width=closed, holds=grasp.width),
+            close,
             PlanStep("lift", lift),
         ]
 
