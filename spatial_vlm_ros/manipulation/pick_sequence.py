@@ -206,7 +206,6 @@ class Ending:
     """How a request ended.
 
     Args:
-        resolution: the last answer, or None.
         plan: the plan of the first step, or None.
         plan_hash: of all steps, or "".
         done: how many steps were carried out to their end.

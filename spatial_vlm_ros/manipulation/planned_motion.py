@@ -77,7 +77,6 @@ class PhaseMotion:
     """One phase of a planned motion.
 
     Args:
-        name: "reach", for example.
         begin: seconds from the start of the plan.
         duration: seconds; as planned for the arm, computed from its speed for the gripper.
         estimated: whether the duration is an upper limit computed from the gripper's speed, and not planned.
@@ -151,7 +150,6 @@ class PlannedMotion:
         missing: why no arm can be drawn; "" if it can.
         fault: why the drawing does not match the plan, which then must not be approved by it; "" if it matches.
         camera: camera of the scene's image, or None.
-        phases: in order.
         frames: at most 20 per second, and both ends of each phase; empty if the arm is not known.
     """
 

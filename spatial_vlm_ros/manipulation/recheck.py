@@ -302,11 +302,7 @@ def check_plan_holds(
     after: Surroundings,
     config: PlanningConfig,
 ) -> None:
-    """Refuse a plan that no longer does what it was approved for, by the second image.
-
-    Args:
-        after: surroundings in the second image, which passed `check_same`.
-    """
+    """Refuse a plan that no longer does what it was approved for, by the second image, which passed `check_same`."""
     check_way_seen(after, config.observation)
     now = planning_scene(after, config)
     if now.occupancy is not None:  # the plan was made with what was already there

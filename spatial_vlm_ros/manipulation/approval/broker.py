@@ -172,8 +172,6 @@ class ApprovalBroker:
         """What a person should see now. Never blocks, not even for the disk."""
         return self._view.at(self._clock())
 
-    # -------------------------------------------------------------------------------------------- who plans
-
     def propose(
         self, proposal: Proposal, steps: Sequence[str] = (), pauses: Collection[int] = (),
         back: Mapping[int, Sequence[str]] | None = None,
@@ -291,8 +289,6 @@ class ApprovalBroker:
 
         return forget
 
-    # -------------------------------------------------------------------------------------------- who decides
-
     def decide(self, decision: Decision, remote: str = "") -> None:
         """Approve or reject the open proposal. The first decision counts."""
         if not isinstance(decision, Decision):
@@ -394,8 +390,6 @@ class ApprovalBroker:
         if unrecorded is not None:
             outcome = str(error)[:_LONGEST_OUTCOME]
             self.audit.add("REFUSED", sync=True, remote=remote, outcome=outcome, unrecorded_before=unrecorded, **facts)
-
-    # -------------------------------------------------------------------------------------------- inside, with the lock
 
     def _open(
         self, stage: ApprovalStage, item: Proposal | PersonQuestion, id_: str, steps: tuple[str, ...] = (),

@@ -117,8 +117,6 @@ class _Office:
         self._stopping = ThreadPoolExecutor(_STOPS_AT_ONCE, "stop")
         door.templates.globals.update(ApprovalStage=ApprovalStage, CHOSEN_BY_MODEL=CHOSEN_BY_MODEL)
 
-    # -------------------------------------------------------------------------------------------- reading
-
     async def show(self, request: Request) -> Response:
         token = request.query_params.get("token")
         if token is not None:
@@ -173,8 +171,6 @@ class _Office:
             return Response("this motion is no longer available", 404, media_type="text/plain")
         return Response(data, media_type="application/json")
 
-    # -------------------------------------------------------------------------------------------- signing in
-
     async def sign_in(self, request: Request) -> Response:
         if self._door.is_foreign(request):
             await self.refused("another site sent the form", request)
@@ -200,8 +196,6 @@ class _Office:
         except AuditError as error:
             return self._message("Not signed in", str(error), 503)
         return self._door.let_in(request, tried.secret)
-
-    # -------------------------------------------------------------------------------------------- saying something
 
     def post(self, action: Callable[[Mapping[str, str], Session, Request], Awaitable[None]]) -> Handler:
         """Handler of a form; accepts only our own page, in a session, with the session's token."""
@@ -260,8 +254,6 @@ class _Office:
     async def stop(self, form: Mapping[str, str], session: Session, request: Request) -> None:  # noqa: ARG002
         request_stop = partial(self._broker.request_stop, session.operator or "unnamed", _remote(request))
         await asyncio.get_running_loop().run_in_executor(self._stopping, request_stop)
-
-    # -------------------------------------------------------------------------------------------- inside
 
     async def refused(self, why: str, request: Request, **facts: Any) -> None:
         """Record that a request was refused, unless there are too many; a full disk does not undo the refusal."""

@@ -242,9 +242,6 @@ def _rough(grasp: SurfaceGrasp) -> float:
     return grasp.angle + grasp.lever / 0.1 + 10 * grasp.sigma - min(grasp.hold, 0.03) / 0.06
 
 
-# ------------------------------------------------------------------------------------------------ places
-
-
 def _places(
     view: HandView, body: GraspBody, floor: float, config: PlanningConfig, reasons: Counter[str]
 ) -> Iterator[_Place]:
@@ -291,9 +288,6 @@ def _places(
                 else:
                     y0 = float(view.low[1])
                     yield _Place(row, step, deep, y0 + a * CELL, y0 + (b + 1) * CELL, before, after)
-
-
-# ------------------------------------------------------------------------------------------------ contacts
 
 
 def _grasp(

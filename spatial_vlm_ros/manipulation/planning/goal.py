@@ -178,13 +178,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class PlaceGoal:
-    """Goal: put down one object that was taken by a known grasp.
-
-    Args:
-        frame_id: the planning frame.
-        stamp_ns: stamp of the observation, nanoseconds.
-        placements: collision-free placements, best first; never empty.
-    """
+    """Goal: put down one object that was taken by a known grasp; never without a placement, the best one first."""
 
     frame_id: str
     stamp_ns: int

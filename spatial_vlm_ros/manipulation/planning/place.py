@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
+from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PlaceGoal, Placement, Rejection, refused
-from spatial_vlm_ros.manipulation.planning.gripper import Tip, links, rounded
+from spatial_vlm_ros.manipulation.planning.gripper import Tip, links, pose_of
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene, Way, judged, words_outside
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.parameters import PlanningConfig
-from spatial_vlm_ros.types import Place, Pose, Resolution, Vector3
+from spatial_vlm_ros.types import Place, Resolution, Vector3
 
 _STEP = 0.005  # metres: clearances are compared in steps of this
 _HIGHER = 0.01  # metres between two heights of release
@@ -148,15 +149,13 @@ def putting_down(grasp: Grasp, tip: Tip, opening: float, obj: Solid, config: Pla
 def _placement(
     candidate: _PlaceCandidate, clearance: float, scene: PlanningScene, grasp: Grasp, config: PlanningConfig
 ) -> Placement:
-    frame, half, back = scene.frame_id, candidate.obj.yaw / 2, candidate.tip.back(config.goal.approach)
+    frame, back = scene.frame_id, candidate.tip.back(config.goal.approach)
     place, above, away = candidate.tip.poses(frame, (0.0, 0.0, config.goal.retreat), back)
-    sign = 1.0 if math.cos(half) >= 0 else -1.0
-    orientation = (0.0, 0.0, round(sign * math.sin(half), 6) + 0.0, round(abs(math.cos(half)), 6))
     return Placement(
         pre_place=above,
         place=place,
         retreat=away,
-        obj=Pose(frame, rounded(candidate.obj.centre), orientation),
+        obj=pose_of(frame, box_pose(candidate.obj)),
         carrier_id=candidate.place.carrier_id,
         spot=candidate.spot,
         release=candidate.release,

@@ -118,7 +118,6 @@ class PlanStep:
     """One phase of a plan: the arm moves, or the gripper.
 
     Args:
-        trajectory: trajectory of the arm, or None.
         width: commanded distance between the fingers, metres, or None.
         holds: expected width of the object that the fingers close on, metres, or None.
     """
@@ -134,7 +133,6 @@ class MotionPlan:
     """A complete plan, and the goals that it was made for. Made by `plan_of`.
 
     Args:
-        steps: in order.
         grasp: index of the grasp in PickGoal.grasps.
         place: goal for putting it down; None if it is held at the end.
         placement: index of the placement in `place.placements`, or None.

@@ -101,8 +101,6 @@ class _Listening:
 
         self._node.create_subscription(form, topic, take, profile)
 
-    # -------------------------------------------------------------------------------------------- asking
-
     def listen(self, seconds: float, moveit: bool) -> ArmHeard:
         """Listen for some seconds, then query the planner and the controllers."""
         heard, motion = self._heard, self._motion

@@ -60,11 +60,7 @@ _UNEXPLAINED = (FAILURE, -1)  # and PLANNING_FAILED
 
 
 class Refused(Exception):
-    """A planner refused one motion.
-
-    Args:
-        said: message of the planner, or "".
-    """
+    """A planner refused one motion; `said` is its message, or ""."""
 
     def __init__(self, number: int, said: str, planner: str, phase: str = "", way: str = "") -> None:
         self.number, self.said, self.planner, self.phase, self.way = number, said, planner, phase, way

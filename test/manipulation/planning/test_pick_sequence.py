@@ -426,8 +426,6 @@ def test_a_recheck_in_which_something_else_chose_moves_nothing(first: Resolution
     assert "move" not in cell.log
 
 
-# ------------------------------------------------------------------------------------------------ several steps
-
 BOTH = "put the chick on the table, then pick up the cup"
 SPOT = Place(Pose("base", (0.45, -0.3, 0.0), (0.0, 0.0, 0.0, 1.0)), "support")
 STEPS = Request((ResolvedStep("place", "put the chick on the table"), ResolvedStep("take", "pick up the cup")))
@@ -518,8 +516,6 @@ def test_nothing_follows_what_is_let_fall_and_a_plan_alone_does_not_ask_what_an_
     looking.hand = block(measured=False)
     assert looking.run(plan_only=True).status is Status.OK
 
-
-# ------------------------------------------------------------------------------------------------ in the hand
 
 IN_HAND = SurroundingObject(HELD_ID, "block", Solid((0.4, 0.0, 0.3), 0.0, (0.04, 0.05, 0.06)), (0.001,) * 3)  # type: ignore[arg-type]
 OVER = "0.3 -0.3 0.4 1 0 0 0"
