@@ -398,11 +398,7 @@ def entered(scene: PlanningScene, placement: Placement) -> dict[str, Solid]:
 def may_touch(
     scene: PlanningScene, hand: Sequence[str], placement: Placement | None, name: Phase
 ) -> set[tuple[str, str]]:
-    """Pairs that may touch in a phase: allowed contacts, and the hand with the object.
-
-    Args:
-        placement: placement of the object, or None.
-    """
+    """Pairs that may touch in a phase: allowed contacts, and the hand with the object."""
     target = scene.target.id
     pairs = set()
     for contact in scene.allowed:

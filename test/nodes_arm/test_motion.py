@@ -19,7 +19,7 @@ from live_domain import free_domain
 from live_process import Started
 from moveit_msgs.action import MoveGroup
 from moveit_msgs.srv import GetPlanningScene
-from planning_scenes import box, config, placed
+from planning_scenes import box, config
 from rclpy.action import ActionServer, GoalResponse
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.context import Context
@@ -35,8 +35,6 @@ from spatial_vlm_ros.manipulation.planning.goal import Grasp, PlaceGoal
 from spatial_vlm_ros.manipulation.planning.gripper import pose_matrix
 from spatial_vlm_ros.manipulation.planning.leaving import leaving
 from spatial_vlm_ros.manipulation.planning.moveit import OWN
-from spatial_vlm_ros.manipulation.planning.pick import pick_goal
-from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.planner import PICK, PLACE, MotionPlan, is_plan_of
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
@@ -199,35 +197,22 @@ def test_it_plans_from_where_it_is_told_and_shows_the_scene_of_the_last_plan(arm
 
 
 @pytest.mark.parametrize(
-    ("phase", "held"),
-    [("close", True), ("withdraw", False), *(pytest.param(phase, True, marks=pytest.mark.slow) for phase in
-                                             ("lift", "lower"))],
+    ("wider", "phases"),
+    [(0.02, ["close", "lift", *PLACE]), (0.006, ["open", "leave", *PICK]),
+     pytest.param(0.0, ["lift", *PLACE], marks=pytest.mark.slow)],
 )  # fmt: skip
-def test_what_was_stopped_in_contact_leaves_it_first(arm: Served, phase: str, held: bool) -> None:
+def test_what_was_stopped_in_contact_leaves_it_first(arm: Served, wider: float, phases: list[str]) -> None:
     client, controllers, around = arm.usual, arm.controllers, scene(CUP)
-    pick, place = goals(around, client.config)
-    grasp, put = pick.grasps[0], place.placements[0]
-    plan = client.plan(dataclasses.replace(pick, grasps=(grasp,)), around, place, dict(controllers.joints))
-    (way,) = [step.trajectory for step in plan.steps if step.phase == ("lift" if phase == "close" else phase)]
-    assert way is not None
-    width, hand = grasp.width + (0.02 if phase == "close" else 0.0 if held else 0.006), grasp.grasp
-    if phase in ("lower", "withdraw"):
-        hand, block = put.place, BLOCK.solid.placed(pose_matrix(put.obj))
-        around = scene(CUP, target=dataclasses.replace(BLOCK, solid=block))
-    controllers.joints |= way.end if phase == "lower" else way.start
-    controllers.joints |= dict.fromkeys(arm_graph.FINGERS, width / 2)
+    goal, place = goals(around, client.config)
+    (grasp, *_), held = goal.grasps, "open" not in phases
+    plan = client.plan(dataclasses.replace(goal, grasps=(grasp,)), around, place, dict(controllers.joints))
+    hand, width = pose_matrix(grasp.grasp), grasp.width + wider
+    controllers.joints |= plan.trajectories[2].start | dict.fromkeys(arm_graph.FINGERS, width / 2)
     if held:
-        taken = HeldObject("block", BLOCK.solid, grasp).at(pose_matrix(hand))
-        around, goal = held_goal(around, taken, "place", False, None)
-        spot = placed(around.target, (0.5, -0.35, 0.0, 0.0), frame="panda_link0")
-        down: PlaceGoal | None = place_goal(around, spot, goal.grasps[0], client.config)
-    else:
-        goal, down = pick_goal(around, client.config), None
-    around, goal = leaving(around, goal, pose_matrix(hand), width, client.config)
-    plan = client.plan(goal, around, down, dict(controllers.joints))
-    phases = [step.phase for step in plan.steps]
-    first = ["close"] if phase == "close" else []
-    assert phases == ([*first, "lift", *PLACE] if held else ["open", "leave", *PICK])
+        around, goal = held_goal(around, HeldObject("block", BLOCK.solid, grasp).at(hand), "place", False, None)
+    around, goal = leaving(around, goal, hand, width, client.config)
+    plan = client.plan(goal, around, place if held else None, dict(controllers.joints))
+    assert [step.phase for step in plan.steps] == phases
     client.execute(plan)
     assert (client.grip, len(controllers.order)) == ("empty" if held else "holds", len(phases))
 

@@ -203,8 +203,8 @@ class Strategies:
             if leaves is None:
                 return []
             holding = {**fingers_at(grasp.width, self._config), **start}
-            lift = PlanStep("lift", self._ask("lift", leaves.end, holding, known, grasp))
-            return [close, lift] if leaves.opening > grasp.width else [lift]
+            lift = self._ask("lift", leaves.end, holding, known, grasp)
+            return [*([close] if leaves.opening > grasp.width else []), PlanStep("lift", lift)]
         first: list[PlanStep] = []
         if leaves is not None:
             away = self._ask("leave", leaves.end, {**fingers_at(leaves.opening, self._config), **start}, known)
