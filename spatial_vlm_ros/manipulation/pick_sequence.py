@@ -206,7 +206,7 @@ class Ending:
     """How a request ended.
 
     Args:
-        plan: the plan of the first step, or None.
+        plan: of the first step.
         plan_hash: of all steps, or "".
         done: how many steps were carried out to their end.
     """

@@ -51,6 +51,7 @@ from spatial_vlm_ros.nodes.calls import Action, Bridge, Service
 from spatial_vlm_ros.nodes.messages import needed_class
 from spatial_vlm_ros.parameters import MotionConfig, PlanningConfig
 from spatial_vlm_ros.types import Status
+from spatial_vlm_ros.types.held import HELD_ID
 
 _TIMED_OUT = "TIMED_OUT"
 _TOO_SLOW = (
@@ -317,7 +318,8 @@ class MotionClient:
                 self._follow(step, lambda: told() or bool(self._slipped()), last)
             if step.phase == "close":
                 self._closed = step.width
-                self._scene.hold(plan.target_id)
+                if plan.target_id != HELD_ID:  # that is attached with each request
+                    self._scene.hold(plan.target_id)
             elif step.phase == "release":
                 self._scene.let_go(plan.target_id)
                 self.holds = False
