@@ -13,14 +13,17 @@ from relation_scenes import LIMITS, PAIRWISE, VIEWER, Ground, Object, lay, margi
 from tables import tables
 
 from spatial_vlm_ros.errors import FrameUndefinedError
+from spatial_vlm_ros.geometry.rotation import rigid_matrix
 from spatial_vlm_ros.parameters import DepthConfig, RelationConfig
 from spatial_vlm_ros.spatial.belief import clause_likelihood, state_of
+from spatial_vlm_ros.spatial.held import with_held
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.relation_region import measured_at, measured_over
 from spatial_vlm_ros.spatial.relations import RELATIONS, Pairs, measure_set, measure_two
 from spatial_vlm_ros.spatial.relations.distances import stated
 from spatial_vlm_ros.spatial.spot_judging import AskedRelation
-from spatial_vlm_ros.types import ClauseState, Distance, FrameOfReference, Plane, UpSource
+from spatial_vlm_ros.types import ClauseState, Distance, FrameOfReference, Plane, Pose, Transform, UpSource
+from spatial_vlm_ros.types.held import HELD_ID, BoxInHand
 
 EXACT = {"abs": 1e-9}
 O = Object  # noqa: E741
@@ -385,3 +388,12 @@ def test_the_object_itself_and_the_scene_are_left_as_they_were() -> None:
     assert own[0] == pytest.approx(clause_likelihood(np.array([margin]), np.array([sigma]))[0])
     with pytest.raises(ValueError, match="between"):
         measured_at(layout, 0, asked(layout, "between", 1))
+
+
+def test_the_held_object_replaces_what_is_seen_of_it_and_not_the_tray_under_it() -> None:
+    ahead, right, up = Ground._axes(35.0).T
+    at = Transform("base", "camera_color_optical_frame", rigid_matrix(np.stack((ahead, -right, up)), (0.0, 0.0, 0.6)))
+    tray, chick = Object(0.8, 0.0, (0.25, 0.2, 0.02), label="tray"), Object(0.8, 0.0, base=0.02, label="chick")
+    held = BoxInHand("chick", Pose("base", (0.8, 0.0, 0.06), (0.0, 0.0, 0.0, 1.0)), (0.06, 0.06, 0.06))
+    found = with_held(Ground().scene([chick, tray], base_T_camera=at), held).objects
+    assert [each.detection.id for each in found] == ["t1", HELD_ID]
