@@ -25,7 +25,15 @@ from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placemen
 from spatial_vlm_ros.manipulation.planning.hulls import remove_self, self_mask
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.place import carrier_at, place_goal
-from spatial_vlm_ros.manipulation.planning.planner import GRIPS, MotionPlan, Phase, PlanStep, Trajectory, plan_of
+from spatial_vlm_ros.manipulation.planning.planner import (
+    GENTLE,
+    GRIPS,
+    MotionPlan,
+    Phase,
+    PlanStep,
+    Trajectory,
+    plan_of,
+)
 from spatial_vlm_ros.manipulation.planning.scene import PlanningObject, PlanningScene, planning_scene
 from spatial_vlm_ros.manipulation.planning.solids import Solid
 from spatial_vlm_ros.manipulation.planning.surroundings import Surroundings, surroundings_of
@@ -228,13 +236,13 @@ def _chain(
     return [
         PlanStep("open", width=grasp.opening),
         PlanStep("reach", reach),
-        PlanStep("approach", approach),
+        PlanStep("approach", approach.slowed(GENTLE)),
         PlanStep("close", width=closed, holds=grasp.width),
-        PlanStep("lift", _trajectories(lift)[0]),
+        PlanStep("lift", _trajectories(lift)[0].slowed(GENTLE)),
         PlanStep("carry", carry),
-        PlanStep("lower", lower),
+        PlanStep("lower", lower.slowed(GENTLE)),
         PlanStep("release", width=placement.opening),
-        PlanStep("withdraw", _trajectories(away)[0]),
+        PlanStep("withdraw", _trajectories(away)[0].slowed(GENTLE)),
     ]
 
 

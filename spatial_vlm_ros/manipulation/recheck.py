@@ -83,13 +83,13 @@ def check_clearance(
         _raise("approach", [wide])
         if grasp.opening > grasp.needed + _ROUNDING:
             # Edges of neighbours may be measured short, so fingers that come nearer to them because they are wider open
-            # than needed keep half of what was ample. What came between the open fingers would be pushed.
+            # than needed keep half of what was ample.
             nearer = isinstance(wide, Rejection) or isinstance(narrow, Rejection) or wide < narrow - _ROUNDING
             if nearer:
                 kept = dataclasses.replace(bare, clearance=config.goal.ample / 2)
                 _raise("approach", judged(now, coming[:1], now.neighbours, kept))
-            closing = Way(grasp.way, closing_links(config.gripper, tip, grasp.opening, grasp.needed))
-            _raise("close", judged(now, [closing], now.neighbours, bare))
+        closing = Way(grasp.way, closing_links(config.gripper, tip, grasp.opening, grasp.width))
+        _raise("close", judged(now, [closing], now.neighbours, bare))
 
     if now.neighbours and not goal.held:  # closing fingers push the target to their middle, but not into a neighbour
         before, after = gaps([now.target.solid, held], [obj.solid for obj in now.neighbours])

@@ -68,7 +68,8 @@ Array = npt.NDArray[np.float64]
 _DEPTHS = (0.008, 0.014, 0.022, 0.032, 0.044, 0.058)  # metres of the fingertips beyond the nearest point of a strip
 _FEW_POINTS = 6  # fewest measured points between the fingers
 _HIDDEN_SHARE = 0.15  # standard deviation from an unseen face, as share of the width
-_SEEN_SIGMA = 0.002  # metres: standard deviation of the width between two faces
+SEEN_SIGMA = 0.002  # metres: standard deviation of the width between two faces
+ROUNDING = 1e-9  # metres: what fits exactly fits
 _EDGE = 0.002  # metres below its upper edge from which a face counts
 _LEVEL = 0.05  # upward part of the closing direction below which closing counts as level
 _LEAST_HOLD = 0.003  # metres
@@ -250,7 +251,7 @@ def _places(
     reach, least = gripper.finger_length - goal.palm_clearance, least_hold(body, config)
     down, tilt = -float(view.rotation[2, 2]), abs(float(view.rotation[2, 0]))
     need = gripper.finger_thickness + 2 * goal.jaw_clearance
-    widest = gripper.opening_max - 2 * goal.jaw_clearance
+    widest = gripper.opening_max - 2 * min(goal.jaw_clearance, SEEN_SIGMA)
     # heights of the hand's lowest edges relative to its axis: finger, and palm for level approaches
     drop = tilt * (gripper.palm_thickness if down < 0.5 else gripper.finger_width) / 2
     for row in range(0, len(view.nearest), 2):
@@ -324,11 +325,11 @@ def _grasp(
         return None
     closing = view.rotation[:2, 1]
     sigma, estimated = sigma_of(faces, width, seen, closing)
-    needed = width + 2 * goal.jaw_clearance
-    opening = max(min(needed + 2 * goal.sigmas * estimated, gripper.opening_max), gripper.opening_min)
-    if needed > gripper.opening_max or width < max(gripper.opening_min, 0.001):
-        reasons["too_wide" if needed > gripper.opening_max else "too_narrow"] += 1
+    needed = needed_opening(width, estimated, config)
+    if needed is None or width < max(gripper.opening_min, 0.001):
+        reasons["too_wide" if needed is None else "too_narrow"] += 1
         return None
+    opening = max(min(needed + 2 * goal.sigmas * estimated, gripper.opening_max), gripper.opening_min)
     room = min(place.before, place.after)
     if (opening - width) / 2 + gripper.finger_thickness > room:
         opening = needed
@@ -355,7 +356,17 @@ def sigma_of(faces: Sequence[Face], width: float, seen: TargetPoints, closing: A
     """
     unseen = sum(0.0 if face.measured else _HIDDEN_SHARE * width for face in faces)
     estimated = 0.0 if all(face.looks for face in faces) else seen.sigma * abs(float(closing @ seen.along))
-    return math.hypot(_SEEN_SIGMA, estimated, unseen), math.hypot(_SEEN_SIGMA, estimated)
+    return math.hypot(SEEN_SIGMA, estimated, unseen), math.hypot(SEEN_SIGMA, estimated)
+
+
+def needed_opening(width: float, sigma: float, config: PlanningConfig) -> float | None:
+    """Opening for a width, metres: with `jaw_clearance` on each side or, in a hand that opens no wider, with `sigma`.
+
+    None if even that does not fit.
+    """
+    goal, most = config.goal, config.gripper.opening_max
+    fits = width + 2 * min(goal.jaw_clearance, sigma) <= most + ROUNDING
+    return min(width + 2 * goal.jaw_clearance, most) if fits else None
 
 
 def lever_of(body: GraspBody, position: Array, closing: Array) -> float:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +23,7 @@ View = tuple[RgbdFrame, Transform]
 _SIGMAS = 3.0  # standard deviations that a voxel has to be nearer than the measured depth to count as seen free
 _WAY_STEP = 0.02  # metres between the sampled positions on the way
 _WAY_ASIDE, _WAY_ABOVE = 0.12, 0.22  # metres around and above the target that the gripper passes through
+_ENDS = (0.05, 0.95)  # quantiles of a patch's distances: its front and the back of what is seen of it
 _BLOCK = 400_000  # cells processed together
 
 
@@ -40,9 +42,8 @@ def hidden_cells(
     Args:
         obstacles: (H, W) bool, pixels that measured an obstacle without a name.
         support_height: metres.
-        config: `unseen` is the policy. "behind_obstacles": up to `behind` metres behind each obstacle pixel along its
-            line of sight, because obstacles have a back. "all": wherever no line of sight passes, in voxels of twice
-            the edge.
+        config: `unseen` is the policy. "behind_obstacles": what `_behind` finds. "all": wherever no line of sight
+            passes, in voxels of twice the edge.
         ways: positions where the target is taken and put (`inside_region`); empty = only where it is.
     """
     if config.unseen == "off":
@@ -129,7 +130,12 @@ def measured_share(
 
 
 def _behind(view: View, obstacles: Mask, config: OccupancyConfig) -> Indices:
-    """(N, 3) cells on the lines of sight behind obstacles, without duplicates."""
+    """(N, 3) cells on the lines of sight behind obstacles, without duplicates.
+
+    They reach `behind` beyond each pixel, because obstacles have a back. Behind the front of a patch whose visible part
+    is not that deep, they end at `behind`, too: farther away, objects on tables are rarer than free space. What is
+    measured has a back of one voxel in any case.
+    """
     frame, base_T_camera = view
     xs, ys = normalised_axes(frame.camera)
     rows, columns = np.nonzero(obstacles)
@@ -138,9 +144,18 @@ def _behind(view: View, obstacles: Mask, config: OccupancyConfig) -> Indices:
     z = frame.depth[rows, columns].astype(np.float64)
     rays = np.stack((xs[columns], ys[rows], np.ones(len(rows))), axis=1)
     lengths = np.linalg.norm(rays, axis=1)
+    away = np.hypot(*(base_T_camera.apply(rays * z[:, None]) - base_T_camera.translation)[:, :2].T)
+    ends = np.full(len(z), np.inf)
+    count, labels = cv2.connectedComponents(obstacles.view(np.uint8), connectivity=8)
+    for patch in range(1, count):
+        of_it = labels[rows, columns] == patch
+        front, back = np.quantile(away[of_it], _ENDS)
+        ends[of_it] = front + config.behind if back - front < config.behind else np.inf
     found = []
     for beyond in np.arange(config.edge / 2, config.behind + 1e-9, config.edge / 2):
         points = base_T_camera.apply(rays * (z + beyond / lengths)[:, None])
+        if beyond > config.edge:
+            points = points[np.hypot(*(points - base_T_camera.translation)[:, :2].T) <= ends]
         found.append(_once(np.floor(points / config.edge).astype(np.int32)))
     return _once(np.concatenate(found))
 

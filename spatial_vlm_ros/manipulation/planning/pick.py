@@ -30,10 +30,13 @@ from spatial_vlm_ros.manipulation.grasping.hand_view import (
 )
 from spatial_vlm_ros.manipulation.grasping.proposals import ProposedGrasp
 from spatial_vlm_ros.manipulation.grasping.search import (
+    ROUNDING,
+    SEEN_SIGMA,
     SurfaceGrasp,
     grasp_body,
     least_hold,
     lever_of,
+    needed_opening,
     sigma_of,
     surface_grasps,
 )
@@ -58,7 +61,6 @@ from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Vector3
 
 _STEP = 0.005  # metres: clearances are compared in steps of this
-_ROUNDING = 1e-9  # metres: what fits exactly fits
 _STRAY = 0.02  # of the points of a surface, that may be of what lies behind its edge
 _WIDER = (0.5, 1.0)  # parts of the way to the widest opening that are tried
 _DOWN: Vector3 = (0.0, 0.0, -1.0)
@@ -134,9 +136,10 @@ def pick_goal(
     tried += [_inside(found, config) for found in _on_proposals(scene, proposed or (), config)]
     rejected = [found for found in tried if isinstance(found, Rejection)]
     candidates = [found for found in tried if isinstance(found, GraspCandidate)]
-    ways = [came_and_went(one.way, one.tip, one.opening, config) for one in candidates]
+    ways = [came_and_went(one.way, one.tip, one.opening, config, one.width) for one in candidates]
+    hard = dataclasses.replace(config.goal, clearance=min(config.goal.clearance, SEEN_SIGMA))
     free: list[tuple[GraspCandidate, float]] = []
-    for candidate, result in zip(candidates, judged(scene, ways, scene.neighbours, config.goal), strict=True):
+    for candidate, result in zip(candidates, judged(scene, ways, scene.neighbours, hard), strict=True):
         if isinstance(result, Rejection):
             rejected.append(result)
         else:
@@ -180,20 +183,20 @@ def _holds(scene: PlanningScene, config: PlanningConfig) -> Iterator[_Hold]:
 def _candidates(scene: PlanningScene, hold: _Hold, config: PlanningConfig) -> Iterator[GraspCandidate | Rejection]:
     """Yield candidates from above and from both sides, or rejections."""
     gripper, goal = config.gripper, config.goal
-    needed = hold.width + 2 * goal.jaw_clearance
-    opening = max(min(needed + 2 * hold.doubt, gripper.opening_max), gripper.opening_min)
+    least = min(goal.jaw_clearance, math.hypot(SEEN_SIGMA, hold.doubt))
+    needed = needed_opening(hold.width, least, config)
     ways: tuple[Side, ...] = ("top_down", "side", "side")
-    if needed > gripper.opening_max + _ROUNDING:
+    if needed is None:
         words = f"it is {hold.width:.3f} m wide, and the gripper opens {gripper.opening_max:g} m"
         yield from (
-            Rejection(way, "too_wide", f"{words} and needs {goal.jaw_clearance:g} m of clearance at each finger")
-            for way in ways
+            Rejection(way, "too_wide", f"{words} and needs {least:.2g} m of clearance at each finger") for way in ways
         )
         return
     if hold.width < gripper.opening_min:
         words = f"it is {hold.width:.3f} m wide, and the gripper closes only to {gripper.opening_min:g} m"
         yield from (Rejection(way, "too_narrow", words) for way in ways)
         return
+    opening = max(min(needed + 2 * hold.doubt, gripper.opening_max), gripper.opening_min)
     margin = (gripper.opening_max - needed) / 2
     for found in (_from_above(scene, hold, config), *_from_the_sides(scene, hold, config)):
         if isinstance(found, Rejection):
@@ -250,7 +253,7 @@ def _from_the_sides(
     height = max(solid.centre[2], _floor(scene, config) + gripper.palm_thickness / 2)
     shared = min(solid.top, height + half) - max(solid.bottom, height - half)
     for sign in (1.0, -1.0):
-        if min(held, shared) < goal.hold or height > solid.top + _ROUNDING:
+        if min(held, shared) < goal.hold or height > solid.top + ROUNDING:
             words = f"the fingers would be {height - solid.centre[2]:.3f} m above its middle, because the palm"
             yield Rejection("side", "below_support", f"{words} has to avoid what is below", scene.carrier_ids[0])
             continue
@@ -290,15 +293,12 @@ def _measured(
     ]  # fmt: skip
     low, high = -faces[0].at, faces[1].at
     width = max(high - low, proposal.width)
-    needed = width + 2 * goal.jaw_clearance
-    if needed > gripper.opening_max or width < max(gripper.opening_min, 0.001):
-        return "too_wide" if needed > gripper.opening_max else "too_narrow"
-    hold = min(deep, faces[0].end, faces[1].end) - max(faces[0].begin, faces[1].begin)
-    if hold < least_hold(body, config):
-        return "not_opposite"
+    sigma, estimated = sigma_of(faces, width, seen, rotation[:2, 1])
+    needed = needed_opening(width, estimated, config)
+    if needed is None or width < max(gripper.opening_min, 0.001):
+        return "too_wide" if needed is None else "too_narrow"
     aside = (low + high) / 2
     known = sum(face.looks for face in faces)
-    sigma, estimated = sigma_of(faces, width, seen, rotation[:2, 1])
     wanted = min(needed + 2 * goal.sigmas * estimated, gripper.opening_max)
     between = local - (0.0, aside, 0.0)
     for opening in (max(wanted, gripper.opening_min), max(needed, gripper.opening_min)):
@@ -310,6 +310,9 @@ def _measured(
         return "too_wide" if min(np.count_nonzero(out > 0), np.count_nonzero(out < 0)) > STRAY else "no_room"
     if blocked is not None:
         return blocked
+    hold = min(deep, faces[0].end, faces[1].end) - max(faces[0].begin, faces[1].begin)
+    if hold < least_hold(body, config):
+        return "not_opposite"
     position = proposal.position + aside * rotation[:, 1]
     way = thin.way(name, position, rotation[:, 1], width, gripper.finger_thickness) or name
     return SurfaceGrasp(
@@ -410,11 +413,12 @@ def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None
     return None
 
 
-def came_and_went(side: Side, tip: Tip, opening: float, config: PlanningConfig) -> Way:
-    """What the gripper sweeps: coming, open, and going up, where its fingers are counted as wide open, too."""
+def came_and_went(side: Side, tip: Tip, opening: float, config: PlanningConfig, closed: float | None = None) -> Way:
+    """What the gripper sweeps: coming, open, closing to `closed`, and going up, where it counts as open, too."""
     coming = links(config.gripper, tip, opening, tip.back(config.goal.approach))
     leaving = links(config.gripper, tip, opening, (0.0, 0.0, config.goal.retreat))
-    return Way(side, (*coming, *leaving))
+    closing = () if closed is None else closing_links(config.gripper, tip, opening, closed)
+    return Way(side, (*coming, *leaving, *closing))
 
 
 def _opened(
@@ -422,8 +426,8 @@ def _opened(
 ) -> tuple[Grasp, ...]:
     """The same grasps with fingers as wide open as the target itself and what is around it leave space.
 
-    From there to the needed opening, nothing may be between the fingers: closing would push it. Scores fall by the
-    risk to press on what is hidden.
+    From there on, nothing else may be between the fingers: closing would push it. Scores fall by the risk to press on
+    what is hidden, and by up to half if clearances are less than `goal.clearance` and `goal.jaw_clearance`.
     """
     found, local = list(grasps), seen.known
     for share in _WIDER:
@@ -435,17 +439,18 @@ def _opened(
             pushed = beside(points, grasp.needed, config, wider + config.goal.jaw_clearance)
             if wider > 0 and np.count_nonzero(pushed) <= STRAY:
                 tried.append((number, opening))
-                way = came_and_went(grasp.way, tip, opening, config)
-                boxes = (*way.gripper, *closing_links(config.gripper, tip, opening, grasp.needed))
-                ways.append(dataclasses.replace(way, gripper=boxes))
+                ways.append(came_and_went(grasp.way, tip, opening, config, grasp.width))
         for (number, opening), result in zip(tried, judged(scene, ways, scene.neighbours, config.goal), strict=True):
             if not isinstance(result, Rejection) and result >= config.goal.ample:
                 found[number] = dataclasses.replace(grasps[number], opening=opening, clearance=result)
     for number, grasp in enumerate(found):
         tip, turn = Tip.of(grasp.grasp), Tip.of(grasp.grasp).rotation()
         risk = hidden_risk((local - tip.position) @ turn, np.array(seen.along) @ turn[:2], grasp.opening, config)
-        term = ("hidden", round(1 - risk, 4))
-        found[number] = dataclasses.replace(grasp, score=round(grasp.score * term[1], 4), terms=(*grasp.terms, term))
+        ample = ((grasp.clearance, config.goal.clearance), (grasp.opening - grasp.width, 2 * config.goal.jaw_clearance))
+        spare = min(1.0, *(there / max(wanted, ROUNDING) for there, wanted in ample))
+        terms = (("hidden", round(1 - risk, 4)), ("spare", round((1 + spare) / 2, 4)))
+        score = round(grasp.score * terms[0][1] * terms[1][1], 4)
+        found[number] = dataclasses.replace(grasp, score=score, terms=(*grasp.terms, *terms))
     return tuple(sorted(found, key=lambda grasp: -grasp.score))
 
 

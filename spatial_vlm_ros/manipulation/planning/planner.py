@@ -34,6 +34,9 @@ HOLDING: frozenset[Phase] = frozenset(("lift", "carry", "lower", "release"))
 PlaceFor = Callable[[Grasp], PlaceGoal]
 """Finds the placements for one grasp; raises GoalError if there are none."""
 
+GENTLE = 2.0
+"""Times as long as elsewhere that a motion takes in phases in which something may be touched."""
+
 JOINED = 0.01  # radians or metres between the end of a trajectory and the start of the next one, at most
 
 
@@ -107,7 +110,10 @@ class Trajectory:
         speeds = self.velocities or np.diff(self.positions, axis=0) / np.diff(self.times)[:, None]
         fast = np.abs(np.reshape(speeds, (-1, len(most)))) / most[:, 0]
         hard = np.abs(np.reshape(self.accelerations, (-1, len(most)))) / most[:, 1]
-        by = float(max(1.0, fast.max(initial=0.0), math.sqrt(hard.max(initial=0.0))))
+        return self.slowed(float(max(1.0, fast.max(initial=0.0), math.sqrt(hard.max(initial=0.0)))))
+
+    def slowed(self, by: float) -> Trajectory:
+        """The same path in `by` times the time."""
         rates = [tuple(tuple(v / by**n for v in row) for row in rows)
                  for n, rows in ((1, self.velocities), (2, self.accelerations))]  # fmt: skip
         return Trajectory(self.joint_names, tuple(t * by for t in self.times), self.positions, *rates)

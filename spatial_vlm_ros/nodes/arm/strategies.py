@@ -29,6 +29,7 @@ from spatial_vlm_ros.manipulation.planning.moveit import CUMOTION_PIPELINE, FAIL
 from spatial_vlm_ros.manipulation.planning.place import carrier_at
 from spatial_vlm_ros.manipulation.planning.planner import (
     CONTACTS,
+    GENTLE,
     JOINED,
     MotionPlan,
     Phase,
@@ -279,6 +280,7 @@ class Strategies:
                 if not message.joint_trajectory.points:
                     raise Refused(_NO_PLAN, "it reports SUCCESS, but its trajectory is empty", name)
                 trajectory = self._messages.trajectory_of(message).within(self._limits)
+                trajectory = trajectory.slowed(GENTLE) if phase in CONTACTS else trajectory
             except Refused as error:
                 error.phase = phase
                 first = first or error

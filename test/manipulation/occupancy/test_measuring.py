@@ -189,6 +189,9 @@ def test_behind_an_object_without_a_name_space_is_not_free() -> None:
     scene, behind = scene_of([TARGET, BOX]), np.array([[0.17, 0.11, 0.05], [0.17, 0.09, 0.03]])  # inside it
     assert around(scene).unseen.holds(behind).all()
     assert len(around(scene, unseen="off").unseen) == 0
+    shadow, deep = np.array([[0.17, 0.165, 0.05]]), ((0.12, 0.05, 0.0), (0.22, 0.2, 0.1))
+    assert not around(scene).unseen.holds(shadow).any(), "11 cm behind its front"
+    assert around(scene_of([TARGET, deep])).unseen.holds(np.add(shadow, (0.0, 0.08, 0.0))).all(), "seen to be so deep"
     everywhere = around(scene, unseen="all", reach=0.4).unseen
     assert everywhere.holds(behind).all()
     assert everywhere.holds(np.array([[0.0, -0.39, 0.75]])).all(), "beside the image"

@@ -137,15 +137,14 @@ def test_a_mug_wider_than_the_hand_is_taken_by_its_rim_in_different_ways_by_scor
         assert abs(away @ grasp.closing[:2]) / np.linalg.norm(away) > math.cos(math.radians(30))
         assert grasp.width == pytest.approx(0.004, abs=0.006)
         terms = dict(grasp.terms)
-        seen_there = terms.pop("hidden")
+        seen_there, spare = terms.pop("hidden"), terms.pop("spare")
         assert set(terms) == set(WEIGHTS)
-        assert grasp.score == pytest.approx(seen_there * sum(WEIGHTS[n] * v for n, v in terms.items()), abs=1e-3)
+        whole = spare * seen_there * sum(WEIGHTS[n] * v for n, v in terms.items())
+        assert grasp.score == pytest.approx(whole, abs=1e-3)
         assert all(0 <= v <= 1 for _, v in grasp.terms)
         assert not any(alike(grasp, other) for other in goal.grasps[:k])
     assert [g.score for g in goal.grasps] == sorted((g.score for g in goal.grasps), reverse=True)
-    slippery: tuple[Grasp, ...] = ()
-    with contextlib.suppress(GoalError):
-        slippery = pick_goal(mug(), config(grasp={"friction_deg": 1.0, "headings": 6})).grasps
+    slippery = grasps_of(mug(), config(grasp={"friction_deg": 1.0, "headings": 6}))
     assert len(slippery) < len(goal.grasps), "a weaker friction refuses more"
 
 
@@ -241,6 +240,21 @@ def test_a_can_is_enclosed_from_above_and_from_sides_unless_it_is_wider_than_the
     on_surface = [grasp for grasp in goal.grasps if grasp.closes_on == "surface"]
     assert on_surface
     assert all(grasp.width == pytest.approx(0.06, abs=0.004) for grasp in on_surface)
+
+
+def test_what_leaves_a_finger_less_room_than_wanted_is_taken_if_depth_knows_its_width_so_well() -> None:
+    room = CONFIG.gripper.opening_max / 2 - CONFIG.goal.jaw_clearance  # greatest radius with the whole clearance
+    scores = []
+    for radius in (room - 0.002, room + 0.002, room + 0.0035):
+        can = scene_of((2 * radius, 2 * radius, 0.1), seen(ring(radius, 0.0, 0.1), disc(radius, 0.1)))
+        scores += [next((g.score for g in grasps_of(can) if g.way == "top_down"), 0.0)]
+    assert scores[0] > 1.2 * scores[1] > 0.0 == scores[2], "and less gladly"
+
+
+def grasps_of(scene: PlanningScene, setting: PlanningConfig = CONFIG) -> tuple[Grasp, ...]:
+    with contextlib.suppress(GoalError):
+        return pick_goal(scene, setting).grasps
+    return ()
 
 
 def test_a_pot_is_taken_by_its_handle() -> None:
