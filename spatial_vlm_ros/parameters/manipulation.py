@@ -71,12 +71,16 @@ class GoalConfig(Bounded):
     retreat: float = parameter(
         0.10, "0.01 to 1 m", "length of the straight motion up after grasping and down before placing"
     )
-    jaw_clearance: float = parameter(0.005, "0 to 0.1 m", "clearance between each finger and the object before closing")
+    jaw_clearance: float = parameter(
+        0.005, "0 to 0.1 m", "wanted clearance between each finger and the object before closing"
+    )
     support_clearance: float = parameter(
         0.005, "0 to 0.2 m", "minimum distance of the gripper from the support surface"
     )
     clearance: float = parameter(
-        0.005, "0 to 0.2 m", "minimum distance of the gripper from padded neighbouring objects"
+        0.005,
+        "0 to 0.2 m",
+        "distance of the gripper from padded neighbouring objects: wanted for grasps, needed for placements",
     )
     ample: float = parameter(
         0.03,
