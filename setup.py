@@ -203,8 +203,8 @@ setup(
             # what torch and colcon-core, above, both take
             "setuptools>=77.0.3,<80",
         ],
-        # The pages on which a person approves, and labels.
-        "web": ["starlette>=0.37", "uvicorn>=0.30", "Jinja2>=3.0"],
+        # The pages on which a person approves, and labels; signed approvals over the graph.
+        "web": ["starlette>=0.37", "uvicorn>=0.30", "Jinja2>=3.0", "cryptography>=3.4"],
         # Tests of that page in a real browser; chromium and its driver are Debian's.
         "browser": ["selenium>=4.20"],
         "report": ["Jinja2>=3.0", "junitparser>=2.0"],

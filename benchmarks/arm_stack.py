@@ -110,6 +110,8 @@ class Stack:
         from std_msgs.msg import String
         from std_srvs.srv import Trigger
 
+        from spatial_vlm_ros.manipulation.approval.address import keep_secret
+        from spatial_vlm_ros.manipulation.approval.signing import new_key
         from spatial_vlm_ros.nodes import qos
         from spatial_vlm_ros.sim.arm.trajectory import simulated_arm
 
@@ -121,6 +123,8 @@ class Stack:
         self.proposals: list[Any] = []
         self._verdict: dict[str, Any] = {}
         self._frames = 0
+        self._key, line = new_key("benchmark")
+        keep_secret(line, log / "operators")
         rclpy.init(args=[])
         self.node = rclpy.create_node("person")
         try:
@@ -247,10 +251,9 @@ class Stack:
 
     def approve(self, proposal: Any) -> str:
         """Approve a proposal; returns the status of the answer."""
-        request = self._forms[1].Request(
-            goal_id=proposal.goal_id, scene_stamp=proposal.scene_stamp, plan_hash=proposal.plan_hash,
-            approve=True, decided_by="benchmark", token=(self.log / "audit.token").read_text().strip(),
-        )  # fmt: skip
+        from spatial_vlm_ros.manipulation.approval.signing import signed_answer
+
+        request = self._forms[1].Request(**signed_answer(proposal, "benchmark", self._key))
         return str(self._answer(self._approving.call_async(request), "approve answers").status.name)
 
     # -------------------------------------------------------------------------------------------- the world

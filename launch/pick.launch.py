@@ -14,7 +14,7 @@ from spatial_vlm_ros.parameters import DESCRIPTION_TOPIC, PLANNERS, GateConfig
 
 SHARE = Path(__file__).parent.parent
 GUARDED = (
-    "plan_only", "accept_unseen_obstacles", "approval_timeout", "approval_token_file", "audit_log", "page", "page_port",
+    "plan_only", "accept_unseen_obstacles", "approval_timeout", "operators_file", "audit_log", "page", "page_port",
     "questions", "watch_depth", "watch_camera_info", "watch_depth_scale", "watch_rectified", "watch_silence",
 )  # fmt: skip
 AS_ROBOT = "; empty = from the robot's preset"

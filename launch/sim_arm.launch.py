@@ -24,7 +24,7 @@ SIMULATED = (
 )  # fmt: skip
 
 GUARDED = (
-    "plan_only", "accept_unseen_obstacles", "approval_timeout", "approval_token_file", "audit_log", "page", "page_port",
+    "plan_only", "accept_unseen_obstacles", "approval_timeout", "operators_file", "audit_log", "page", "page_port",
     "questions", "watch_depth", "watch_camera_info", "watch_depth_scale", "watch_rectified", "watch_silence",
 )  # fmt: skip
 HALF_OPENING = 0.5  # GripperCommand of the simulated hand means one finger

@@ -20,7 +20,7 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
         "train": "torch transformers safetensors onnx onnxscript mujoco",
         "view": "open3d-cpu",
         "vlm": "torch transformers safetensors pillow jinja2",
-        "web": "starlette uvicorn Jinja2",
+        "web": "starlette uvicorn Jinja2 cryptography",
     }
 )
 """Extra → its packages, as in setup.py, without minimum versions."""

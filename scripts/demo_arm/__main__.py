@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from scripts.demo_arm.story import page_address
+from spatial_vlm_ros.manipulation.approval.address import keep_secret
+from spatial_vlm_ros.manipulation.approval.signing import new_key
 
 ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "out" / "demo_arm"
@@ -49,11 +51,14 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     for name in ("audit.jsonl", "cell.log"):
         (out / name).unlink(missing_ok=True)
+    name = os.environ.get("USER", "terminal") if said.by_hand else SCRIPTED
+    key, line = new_key(name)
+    keep_secret(line, out / "operators")
     with contextlib.ExitStack() as stack:
         story = Story(out / "audit.jsonl")
         print(f"starting a simulated Panda (world {said.world}), resolver, planner and gate ...", flush=True)
         alive = stack.enter_context(cell(said, out))
-        person = Person(story.stage, story.motion, alive, out / "audit.token")
+        person = Person(story.stage, story.motion, alive, (name, key))
         stack.callback(person.close)
         person.wait_for_cell(STARTING)
         goal = ask(person, story, said.sentence)
@@ -150,7 +155,7 @@ def decide(person: Any, story: Any, said: argparse.Namespace, out: Path) -> None
     story.proposed(proposal)
     if not said.by_hand:
         story.say("APPROVE", f"{who(said)} says yes without looking; --by-hand leaves it to you")
-        story.say("", person.decide(proposal, SCRIPTED))
+        story.say("", person.decide(proposal))
         return
     log = out / "cell.log"
     person.wait(lambda: page_address(log), "the page's address in cell.log")
@@ -164,7 +169,7 @@ def read_decision(person: Any, story: Any, proposal: Any) -> None:
     for line in sys.stdin:
         word, _, reason = line.strip().partition(" ")
         if word in ("yes", "no"):
-            story.say("", person.decide(proposal, os.environ.get("USER", "terminal"), word == "yes", reason.strip()))
+            story.say("", person.decide(proposal, word == "yes", reason.strip()))
             return
         print('           "yes" or "no"?', flush=True)
 

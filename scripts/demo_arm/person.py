@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -25,6 +24,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.manipulation.approval.signing import signed_answer
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.calls import Action, Bridge, spin_aside
 
@@ -86,7 +86,7 @@ class Person:
         feedback: called on that thread with number and text of each stage.
         moves: called on that thread when a controller has started or ended a motion.
         alive: whether the cell still runs; if not, waiting stops.
-        token: file with the token for the gate's service `approve`.
+        operator: name and private key that the gate knows.
     """
 
     def __init__(
@@ -94,9 +94,9 @@ class Person:
         feedback: Callable[[int, str], None],
         moves: Callable[[Motion], None],
         alive: Callable[[], bool],
-        token: Path,
+        operator: tuple[str, str],
     ) -> None:
-        self._token = token
+        self._operator = operator
         rclpy.init(args=[])
         self.node: Node = rclpy.create_node("demo")
         self.proposals: list[Proposal] = []
@@ -190,17 +190,9 @@ class Person:
         threading.Thread(target=run, name="goal", daemon=True).start()
         return goal
 
-    def decide(self, proposal: Proposal, operator: str, approve: bool = True, reason: str = "") -> str:
+    def decide(self, proposal: Proposal, approve: bool = True, reason: str = "") -> str:
         """Approve or reject exactly this proposal; returns the answer in words."""
-        request = Approve.Request(
-            goal_id=proposal.goal_id,
-            scene_stamp=proposal.scene_stamp,
-            plan_hash=proposal.plan_hash,
-            approve=approve,
-            decided_by=operator,
-            reason=reason,
-            token=self._token.read_text("ascii").strip(),
-        )
+        request = Approve.Request(**signed_answer(proposal, *self._operator, approve, reason))
         status = self._answer(partial(self._approve.call_async, request), "an answer of approve").status
         return f"{status.name}: {status.message}"
 

@@ -11,8 +11,8 @@ from spatial_vlm_ros import __version__
 from spatial_vlm_ros.cli.group import ANSWERED, Group
 
 VERBS = (
-    "ask", "audit", "doctor", "evidence", "fault", "hand-eye", "models", "parse", "pick", "probe", "record", "replay",
-    "resolve", "schema", "teach", "up",
+    "ask", "audit", "doctor", "enrol", "evidence", "fault", "hand-eye", "models", "parse", "pick", "probe", "record",
+    "replay", "resolve", "schema", "teach", "up",
 )  # fmt: skip
 """The commands; the lab adds its own. `cli/VERB.py` has each one, and is imported when it is called."""
 

@@ -160,10 +160,10 @@ class GateConfig(Bounded, fixed=True):
         " all others are known from depth alone",
     )
     approval_timeout: float = parameter(60.0, "1 to 3600 s", "how long a plan can be approved and started")
-    approval_token_file: str = option(
+    operators_file: str = option(
         "",
-        "file with the token that the service approve requires; empty = a new token at each start, in a file beside "
-        "audit_log with the suffix .token, readable only by this user",
+        "file with names and public keys of those whose signed answers the service approve takes, read for each plan; "
+        "empty = operators beside audit_log",
     )
     audit_log: str = option("", "file of the audit log; empty = ~/.local/state/spatial_vlm_ros/audit.jsonl")
     page: bool = option(True, "serve the approval page on the loopback interface; needs the extra web")

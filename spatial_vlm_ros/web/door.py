@@ -43,12 +43,22 @@ class Door:
         self._static = {**STATIC, **own}
 
     def cookie(self, request: Request) -> str:
-        """Name of the cookie. Browsers share cookies between ports, so two pages on one machine need two names."""
-        return f"spatial_vlm_{self._page}_{request.url.port or 0}"
+        """Name of the cookie. Browsers share cookies between ports, so two pages on one machine need two names.
+
+        With TLS, here or in a proxy, other hosts cannot set it.
+        """
+        tls = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
+        return f"{'__Host-' * tls}spatial_vlm_{self._page}_{request.url.port or 0}"
+
+    def secret(self, request: Request) -> str:
+        """Secret of a request's session, or "". Other cookies of that name are ignored."""
+        given = (pair.strip().partition("=") for each in request.headers.getlist("cookie") for pair in each.split(";"))
+        secrets = (value for name, _, value in given if name == self.cookie(request))
+        return next((secret for secret in secrets if self._guard.session(secret) is not None), "")
 
     def session(self, request: Request) -> Session | None:
         """Session of a request; then its connection is kept open."""
-        session = self._guard.session(request.cookies.get(self.cookie(request)))
+        session = self._guard.session(self.secret(request))
         if session is not None:
             request.scope[KEPT] = True
         return session
@@ -66,7 +76,9 @@ class Door:
     def let_in(self, request: Request, secret: str) -> Response:
         """Response that opens a session: it redirects to the page, without the token in the address."""
         response = RedirectResponse("/", 303)
-        response.set_cookie(self.cookie(request), secret, httponly=True, samesite="strict", path="/")
+        name = self.cookie(request)
+        secure = name.startswith("__Host-")
+        response.set_cookie(name, secret, secure=secure, httponly=True, samesite="strict", path="/")
         return response
 
     def shown(self, template: str, status: int, **values: Any) -> Response:

@@ -33,6 +33,8 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from waiting import DEADLINE, until
 
+from spatial_vlm_ros.manipulation.approval.address import keep_secret
+from spatial_vlm_ros.manipulation.approval.signing import new_key, signed_answer
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.calls import Bridge
 from spatial_vlm_ros.nodes.liveliness import Alive
@@ -83,6 +85,8 @@ class Cell:
     def __init__(self, graph: ArmGraph, begin: Callable[..., Started], audit: Path, **gate: Any) -> None:
         self.graph, self.audit, self._begin = graph, audit, begin
         self.other_audit = audit.with_name("other.jsonl")
+        self.key, line = new_key("tester")
+        keep_secret(line, audit.with_name("operators"))
         robot = self.robot
         self.given = {**GATE, **robot.gate, **CLOCK, "robot_description": robot.urdf()}
         sees = {"base_frame": robot.base_link, "robot_description": robot.urdf(), "frame_timeout": 30.0, **CLOCK}
@@ -245,11 +249,14 @@ class Cell:
         since = [j for j in self.joints if stamp_ns(j.header.stamp) > begun]
         assert max(abs(v) for j in since for v in j.velocity[:7]) < STILL
 
-    def approve(self, proposal: Proposal, approve: bool = True, approving: Any = None, **change: Any) -> str:
-        named = {"goal_id": proposal.goal_id, "scene_stamp": proposal.scene_stamp, "plan_hash": proposal.plan_hash}
-        audit = self.audit if approving is None else self.other_audit
-        given = {"decided_by": "tester", "token": audit.with_suffix(".token").read_text().strip()}
-        request = Approve.Request(approve=approve, **{**given, **named, **change})
+    def approve(
+        self, proposal: Proposal, approve: bool = True, reason: str = "", approving: Any = None, **change: Any
+    ) -> str:
+        """Sign an answer, and send it with `change` made to it afterwards."""
+        answer = signed_answer(proposal, "tester", self.key, approve, reason)
+        return self.answer(Approve.Request(**answer | change), approving)
+
+    def answer(self, request: Approve.Request, approving: Any = None) -> str:
         return str(self.wait((approving or self.approving).call_async(request), "approve answers").status.name)
 
     def disturb(self, **what: Any) -> None:

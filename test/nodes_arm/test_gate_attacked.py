@@ -18,18 +18,19 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from spatial_vlm_interfaces.action import PickInstruction
+from spatial_vlm_interfaces.msg import Proposal
 from spatial_vlm_interfaces.srv import Approve
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from waiting import until
 
-from spatial_vlm_ros.errors import FileError, InputError, RejectedError
-from spatial_vlm_ros.manipulation.approval.address import address_in
+from spatial_vlm_ros.errors import InputError, RejectedError
+from spatial_vlm_ros.manipulation.approval.address import address_in, keep_secret
 from spatial_vlm_ros.manipulation.approval.audit import verify
+from spatial_vlm_ros.manipulation.approval.signing import new_key, signed_answer
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.arm.planner_gate import PlannerGate
-from spatial_vlm_ros.nodes.arm.proposals import token_of
 from spatial_vlm_ros.nodes.calls import Bridge
 from spatial_vlm_ros.printable import printable
 
@@ -104,31 +105,20 @@ def test_no_plan_is_proposed_whose_motion_nothing_would_stop(domain: int, tmp_pa
     rclpy.shutdown(context=context)
 
 
-def test_a_token_that_others_may_read_is_none(tmp_path: Path) -> None:
-    token = tmp_path / "token"
-    token.write_text("s" * 40)
-    token.chmod(0o640)
-    with pytest.raises(FileError, match=r"users other than its owner.*Run chmod 600"):
-        token_of(str(token), tmp_path / "audit.jsonl")
-    token.chmod(0o600)
-    assert token_of(str(token), tmp_path / "audit.jsonl") == ("s" * 40, token)
-
-
 def test_no_stranger_ends_the_gate_fills_its_disk_or_has_its_secret(node: Any, graph: ArmGraph, tmp_path: Path) -> None:
     for package in ("starlette", "uvicorn"):
         pytest.importorskip(package)
     record = tmp_path / "audit.jsonl"
-    token = tmp_path / "token"
-    token.write_text("s" * 40)
-    token.chmod(0o600)
-    gate = node("planner_gate", audit_log=record, approval_token_file=token, **{"motion.server_timeout": 0.2})
+    key, line = new_key("me")
+    keep_secret(line, tmp_path / "known")
+    gate = node("planner_gate", audit_log=record, operators_file=tmp_path / "known", **{"motion.server_timeout": 0.2})
     gate.says("approve at")
     stranger = Stranger(graph)
     long = "x" * 1_000_000
-    whole = {"token": "s" * 40, "goal_id": str(uuid.uuid4()), "plan_hash": "0" * 64, "decided_by": "me"}
+    whole = signed_answer(Proposal(goal_id=str(uuid.uuid4()), plan_hash="0" * 64), "me", key)
     forms = (
-        {"token": EVIL, "goal_id": EVIL, "decided_by": EVIL},
-        {"token": "s" * 39, "goal_id": long, "plan_hash": long, "reason": long},
+        {"goal_id": EVIL, "decided_by": EVIL},
+        {"goal_id": long, "plan_hash": long, "reason": long},
         whole,
         whole | {"decided_by": EVIL},
         whole | {"goal_id": long},
@@ -136,7 +126,7 @@ def test_no_stranger_ends_the_gate_fills_its_disk_or_has_its_secret(node: Any, g
         whole | {"scene_stamp": Time(sec=-(2**31), nanosec=2**32 - 1)},
     )
     for number in range(CALLS):
-        request = Approve.Request(approve=True, **forms[number % len(forms)])
+        request = Approve.Request(**forms[number % len(forms)])
         answer = stranger.wait(stranger.approving.call_async(request), "approve answers")
         assert answer.status.name in ("REJECTED", "INVALID_INPUT")
         assert len(answer.status.message) < 1000

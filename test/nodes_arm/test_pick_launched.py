@@ -21,6 +21,8 @@ from spatial_vlm_interfaces.srv import Approve
 from std_srvs.srv import Trigger
 from waiting import DEADLINE, until
 
+from spatial_vlm_ros.manipulation.approval.address import keep_secret
+from spatial_vlm_ros.manipulation.approval.signing import new_key, signed_answer
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import description
 from spatial_vlm_ros.nodes import qos
 
@@ -32,10 +34,11 @@ SENTENCES = {
 
 
 class Person:
-    """Who approves and asks the judge; `token` is the file of the gate's token."""
+    """Who approves and asks the judge; `operators` is the gate's file."""
 
-    def __init__(self, graph: ArmGraph, token: Path) -> None:
-        self._token = token
+    def __init__(self, graph: ArmGraph, operators: Path) -> None:
+        self._key, line = new_key("tester")
+        keep_secret(line, operators)
         self.proposals: list[Proposal] = []
         graph.spin(self._make)
 
@@ -54,8 +57,7 @@ class Person:
         return future.result()
 
     def approves(self, proposal: Proposal) -> str:
-        named = {"goal_id": proposal.goal_id, "scene_stamp": proposal.scene_stamp, "plan_hash": proposal.plan_hash}
-        request = Approve.Request(approve=True, decided_by="tester", token=self._token.read_text().strip(), **named)
+        request = Approve.Request(**signed_answer(proposal, "tester", self._key))
         return str(self._ask(self._approve, request, "approve answers").status.name)
 
     def verdict(self) -> dict[str, Any]:
@@ -100,9 +102,6 @@ def test_a_whole_pick_with_the_preset_of_a_robot(
 ) -> None:  # fmt: skip
     """Nothing is said but the robot and its planner: its URDF, too, is what its drivers publish."""
     monkeypatch.setenv("ROS_PACKAGE_PATH", str(description().parents[2]))  # as a sourced workspace has its meshes
-    token = tmp_path / "token"
-    token.write_text("a token that only this test has told\n")
-    token.chmod(0o600)
     remapped, parameters = simulation(robot)
     rules = [word for rule in remapped for word in ("-r", rule)]
     simulated = node("sim_arm", *rules, **parameters, world=world, clock=True, speed=4.0, rate=1.0, state_rate=25.0)
@@ -113,10 +112,10 @@ def test_a_whole_pick_with_the_preset_of_a_robot(
         moveit.execution.scaling = SLOWER  # trajectory_execution.allowed_execution_duration_scaling
     try:
         says(simulated, f"sim_arm plays {world}")
-        person = Person(graph, token)
+        person = Person(graph, tmp_path / "known")
         discovered(lambda: drivers.ready, "the simulation is there")
         preset = patient(robot, planner, tmp_path)
-        named = (f"audit_log:={tmp_path / 'audit.jsonl'}", f"approval_token_file:={token}", "page:=false",
+        named = (f"audit_log:={tmp_path / 'audit.jsonl'}", f"operators_file:={tmp_path / 'known'}", "page:=false",
                  f"params_file:={patient_resolver(tmp_path)}")  # fmt: skip
         up = program("up", "pick", f"robot:={preset}", "camera:=none", f"planner:={planner}", "plan_only:=false",
                      "use_sim_time:=true", "velocity_scaling:=0.5", "acceleration_scaling:=0.5",

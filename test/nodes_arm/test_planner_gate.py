@@ -18,6 +18,7 @@ from approval_visitor import Visitor
 from gate_cell import FIXED, OTHER, SENTENCE, Cell, later, running_cell
 from live_process import ROOT, Started
 from spatial_vlm_interfaces.msg import Proposal
+from spatial_vlm_interfaces.srv import Approve
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
@@ -108,7 +109,9 @@ def plan_is_shown_and_cannot_be_approved(cell: Cell, person: Visitor) -> None:
     assert not [proposal for proposal in cell.proposals if proposal.goal_id == goal]
     named = Proposal(goal_id=goal, scene_stamp=time_of(int(stamp)), plan_hash=plan)
     assert cell.approve(named, approving=cell.other_approving) == "REJECTED"
-    assert "not the open proposal" in cell.record(cell.other_audit)[-1]["outcome"]
+    cell.until(
+        lambda: "not the open proposal" in cell.record(cell.other_audit)[-1].get("outcome", ""), "it is on record"
+    )
     assert PLANNED in person.get().text
 
 
@@ -161,25 +164,42 @@ def test_the_command_tells_the_stages_and_takes_back_what_waits_but_keeps_it_whi
         assert "not today" in picking.output
 
 
-def test_an_approval_of_something_else_or_without_the_token_counts_for_nothing(still: Cell) -> None:
-    secret = still.audit.with_suffix(".token")
-    assert secret.stat().st_mode & 0o777 == 0o600
-    token = secret.read_text().strip()
-    assert len(token) >= 43  # 256 bits
+def test_an_answer_that_a_second_server_hears_is_worth_nothing_elsewhere(still: Cell) -> None:
+    heard: list[Approve.Request] = []
+
+    def hear(request: Approve.Request, response: Approve.Response) -> Approve.Response:
+        heard.append(request)
+        response.status.name = "OK"  # whoever asks may hear this lie; nothing moves by it
+        return response
+
+    spy = still.node.create_service(Approve, "approve", hear)
+    try:
+        still.until(lambda: still.node.count_services("/approve") > 1, "both servers are there")
+        picking, first = still.proposed()
+        still.approve(first, approve=False, reason="not today")
+        still.until(lambda: heard and picking.result, "both hear the answer")
+        assert "tester rejected it: not today" in picking.result.status.message
+    finally:
+        still.node.destroy_service(spy)
+    still.until(lambda: still.node.count_services("/approve") == 1, "the gate's is alone")
     picking, proposal = still.proposed()
-    others = ({"goal_id": str(uuid.uuid4())}, {"plan_hash": "0" * 64}, {"scene_stamp": later(proposal.scene_stamp)})
-    for other in (*others, *({"token": wrong} for wrong in ("", token[:-1], "\u00e9" * 43))):
+    own = {"goal_id": proposal.goal_id, "scene_stamp": proposal.scene_stamp, "plan_hash": proposal.plan_hash}
+    told = {"decided_by": "tester", "reason": "not today", "signature": heard[0].signature}
+    tries = [heard[0], *(Approve.Request(**own | told, approve=said) for said in (True, False))]
+    tries += [Approve.Request(**own | told | {"decided_by": "eve"}), Approve.Request(**own, decided_by="tester")]
+    for request in tries:
+        assert still.answer(request) == "REJECTED", request
+    for other in ({"goal_id": str(uuid.uuid4())}, {"plan_hash": "0" * 64}, {"scene_stamp": later(first.scene_stamp)}):
         assert still.approve(proposal, **other) == "REJECTED", other
     for malformed in ({"goal_id": "the other one"}, {"decided_by": ""}):
         assert still.approve(proposal, **malformed) == "INVALID_INPUT", malformed
-    still.until(lambda: still.audit.read_text().count("the token is missing") == 3, "the refusals are on record")
-    refused = [line for line in still.record() if line["event"] == "REFUSED" and "token" in line["outcome"]]
-    assert [line["goal_id"] for line in refused] == [proposal.goal_id] * 3
+    still.until(lambda: still.audit.read_text().count("it is not signed by 'tester'") == 3, "it is on record")
+    since = [line["event"] for line in still.record()][-11:]
+    assert since == ["PROPOSED", *["REFUSED"] * 10]
     assert still.run().name == "BUSY", "one goal at a time"
     assert picking.result is None
-    assert still.approve(proposal, approve=False, reason="not today") == "OK"
+    assert still.approve(proposal, approve=False) == "OK"
     assert still.end(picking).name == "REJECTED"
-    assert "not today" in picking.result.status.message
     assert still.approve(proposal) == "REJECTED"
 
 

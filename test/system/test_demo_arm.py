@@ -14,7 +14,7 @@ import pytest
 from waiting import DEADLINE
 
 from scripts.demo_arm.story import page_address
-from spatial_vlm_ros.manipulation.approval.address import PageAddress, keep_link
+from spatial_vlm_ros.manipulation.approval.address import PageAddress, keep_secret
 from spatial_vlm_ros.manipulation.approval.audit import verify
 from spatial_vlm_ros.output import drawing
 
@@ -77,7 +77,7 @@ def test_a_cell_that_does_not_start_ends_the_demo_and_not_a_deadline(demo: Demo,
 def test_the_address_of_the_page_is_told_when_its_line_is_whole(tmp_path: Path) -> None:
     log, where = tmp_path / "cell.log", PageAddress("http://127.0.0.1:8080/", tmp_path / "audit.jsonl.page")
     link = f"{where.address}?token={'t' * 43}"
-    keep_link(link, where.file)
+    keep_secret(link, where.file)
     for said, address in (
         ("", None),
         (f"[planner_gate] {where}", None),

@@ -63,8 +63,8 @@ def address_in(words: str) -> PageAddress | None:
     return PageAddress(found[1], Path(found[2])) if found else None
 
 
-def keep_link(link: str, file: Path) -> None:
-    """Write an address with its secret to a file that only its owner can read (0600); replaces an old file atomically.
+def keep_secret(text: str, file: Path) -> None:
+    """Write a text to a file that only its owner can read (0600); replaces an old file atomically.
 
     A symbolic link at this path is replaced, not followed.
     """
@@ -73,7 +73,7 @@ def keep_link(link: str, file: Path) -> None:
         made = Path(name)
         try:
             with os.fdopen(fd, "w", encoding="ascii") as opened:
-                opened.write(f"{link}\n")
+                opened.write(f"{text.rstrip()}\n")
                 opened.flush()
                 os.fsync(fd)
             made.replace(file)
@@ -81,8 +81,7 @@ def keep_link(link: str, file: Path) -> None:
             made.unlink()
             raise
     except OSError as error:
-        repair = "set audit_log to a path in a writable folder"
-        raise FileError(file, error.strerror or str(error), repair) from error
+        raise FileError(file, error.strerror or str(error), "choose a path in a writable folder") from error
 
 
 def forget_link(file: Path) -> None:

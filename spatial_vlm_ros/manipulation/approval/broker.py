@@ -228,12 +228,14 @@ class ApprovalBroker:
         """
         with self._changed:
             self._expire()
+            about = _goal(decision)
             if self._view.id == decision.goal_id and self._view.stage is ApprovalStage.RUNNING:
-                raise self._refused(decision, "", "its motion has already begun")
+                raise self._refused(decision, "", RejectedError(about, "its motion has already begun", _AGAIN))
             if self._view.id != decision.goal_id:
-                raise self._refused(decision, "")
+                raise self._refused(decision, "", self._why_not(decision.goal_id, about))
             if self._view.stage is not ApprovalStage.APPROVED or decision != self._said.get(decision.goal_id):
-                raise self._refused(decision, "", "this decision is not its approval", "wait for its approval")
+                error = RejectedError(about, "this decision is not its approval", "wait for its approval")
+                raise self._refused(decision, "", error)
             self.audit.add("EXECUTION_BEGUN", sync=True, **named(decision))
             self._expire()  # the disk may have been slow
             if self._view.id != decision.goal_id:
@@ -297,19 +299,13 @@ class ApprovalBroker:
             )
         with self._changed:
             self._expire()
-            proposal = self._view.item
-            if not isinstance(proposal, Proposal) or proposal.goal_id != decision.goal_id:
-                raise self._refused(decision, remote)
-            if decision.plan_hash != proposal.plan_hash or decision.scene_stamp_ns != proposal.scene_stamp_ns:
-                what = "plan" if decision.plan_hash != proposal.plan_hash else "image"
-                raise self._refused(decision, remote, f"its proposal now has another {what}")
-            if self._view.stage is not ApprovalStage.PROPOSED:
-                raise self._refused(decision, remote, f"it was already decided: {self._view.words}")
-            if decision.approve and proposal.barred:
-                repair = "a plan that is not shown cannot be approved: reject it"
-                raise self._refused(decision, remote, proposal.barred, repair)
-            event = "APPROVED" if decision.approve else "REJECTED"
-            self.audit.add(event, sync=True, remote=remote, reason=decision.reason, **named(decision))
+            try:
+                proposal = self.decidable(decision)
+            except SpatialVlmError as error:
+                raise self._refused(decision, remote, error) from None
+            event, signature = "APPROVED" if decision.approve else "REJECTED", decision.signature.hex()
+            facts = {"reason": decision.reason, "signature": signature, **named(decision)}
+            self.audit.add(event, sync=True, remote=remote, **facts)
             self._said[decision.goal_id] = decision
             words = f"{event.capitalize()} by {decision.operator}" + (f": {decision.reason}" * bool(decision.reason))
             if decision.approve:
@@ -463,16 +459,31 @@ class ApprovalBroker:
         self._view = View(stage, item, words, deadline, version, stopping, fault=self._fault, plan_only=plan_only)
         self._changed.notify_all()
 
+    def decidable(self, decision: Decision) -> Proposal:
+        """The open proposal, if this may decide it; waits neither for a lock nor for the disk, and records nothing."""
+        view, about = self.view, _goal(decision)
+        proposal = view.item
+        if not isinstance(proposal, Proposal) or proposal.goal_id != decision.goal_id:
+            raise self._why_not(decision.goal_id, about)
+        if decision.plan_hash != proposal.plan_hash or decision.scene_stamp_ns != proposal.scene_stamp_ns:
+            what = "plan" if decision.plan_hash != proposal.plan_hash else "image"
+            raise RejectedError(about, f"its proposal now has another {what}", _AGAIN)
+        if view.stage is ApprovalStage.EXPIRED:
+            raise ApprovalExpiredError(about, proposal.expires_after)
+        if view.stage is not ApprovalStage.PROPOSED:
+            raise RejectedError(about, f"it was already decided: {view.words}", _AGAIN)
+        if decision.approve and proposal.barred:
+            raise RejectedError(about, proposal.barred, "a plan that is not shown cannot be approved: reject it")
+        return proposal
+
     def _why_not(self, id_: str, about: str) -> SpatialVlmError:
         known = self._over.get(id_)
         if known is None:
             return RejectedError(about, "it is not the open proposal or question", _AGAIN)
         return copy.copy(known)
 
-    def _refused(self, decision: Decision, remote: str, why: str = "", repair: str = _AGAIN) -> SpatialVlmError:
-        """The recorded error for a refused decision; without `why` its goal is not, or no longer, open."""
-        about = _goal(decision)
-        error = RejectedError(about, why, repair) if why else self._why_not(decision.goal_id, about)
+    def _refused(self, decision: Decision, remote: str, error: SpatialVlmError) -> SpatialVlmError:
+        """The error for a refused decision, recorded."""
         self._record_loosely("REFUSED", remote=remote, outcome=str(error), approve=decision.approve,
                              reason=decision.reason, **named(decision))  # fmt: skip
         return error

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import secrets
 import uuid
 from dataclasses import dataclass, field
 
@@ -115,6 +116,7 @@ class Proposal:
         image_stamp_ns: stamp of the image, nanoseconds.
         source: "model" if the words were not understood and a model chose the object to take.
         steps: all that was understood, in order, each with its act.
+        nonce: of this proposal alone; part of what an answer over the graph signs.
     """
 
     goal_id: str
@@ -136,6 +138,7 @@ class Proposal:
     image_missing: str = ""
     source: AnswerSource = "measurement"
     steps: tuple[str, ...] = ()
+    nonce: str = field(default_factory=lambda: secrets.token_hex(16))
 
     @property
     def barred(self) -> str:
@@ -179,6 +182,7 @@ class Decision:
         scene_stamp_ns: nanoseconds.
         plan_hash: 64 lower case hexadecimal digits.
         reason: text; may be empty.
+        signature: of an answer over the graph; empty on the page.
     """
 
     goal_id: str
@@ -187,6 +191,7 @@ class Decision:
     approve: bool
     operator: str
     reason: str = ""
+    signature: bytes = b""
 
     def __post_init__(self) -> None:
         _check_token(self.goal_id, self.scene_stamp_ns, self.plan_hash)

@@ -230,7 +230,7 @@ class _Office:
         await run_in_threadpool(
             self._broker.audit.add, "NAMED", operator=operator, before=session.operator, remote=_remote(request)
         )
-        self._guard.name(request.cookies[self._door.cookie(request)], operator)
+        self._guard.name(self._door.secret(request), operator)
 
     async def decide(self, form: Mapping[str, str], session: Session, request: Request) -> None:
         said = {"approve": True, "reject": False}.get(form.get("decision", ""))

@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from builtin_interfaces.msg import Duration
@@ -36,7 +37,6 @@ from tf2_msgs.msg import TFMessage
 from spatial_vlm_ros.errors import (
     BusyError,
     CancelledError,
-    InputError,
     InternalError,
     RejectedError,
     SpatialVlmError,
@@ -45,11 +45,12 @@ from spatial_vlm_ros.errors import (
     TransformUnavailableError,
 )
 from spatial_vlm_ros.language import may_forbid, stops
-from spatial_vlm_ros.manipulation.approval.address import PageAddress, forget_link, keep_link, page_file
+from spatial_vlm_ros.manipulation.approval.address import PageAddress, forget_link, keep_secret, page_file
 from spatial_vlm_ros.manipulation.approval.audit import AuditLog
 from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker
 from spatial_vlm_ros.manipulation.approval.execution_guard import allowed_steps
 from spatial_vlm_ros.manipulation.approval.proposal import Decision, Proposal
+from spatial_vlm_ros.manipulation.approval.signing import check_signed, read_operators
 from spatial_vlm_ros.manipulation.held import HeldObject, hand_over_pose, is_at, reconciled, tip_pose
 from spatial_vlm_ros.manipulation.pick_sequence import (
     Ending,
@@ -73,9 +74,7 @@ from spatial_vlm_ros.nodes.arm.proposals import (
     audit_path,
     proposal_of,
     question_of,
-    secret_matches,
     shown_plan,
-    token_of,
 )
 from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.nodes.arm.way_watch import WayWatch
@@ -117,7 +116,10 @@ class PlannerGate(Node):
         parameters.keep(self, GateConfig(), PlanningConfig(), only_fixed=False)
         self._broker = ApprovalBroker(AuditLog(audit_path(self._config.audit_log)))
         self._records = ThreadPoolExecutor(1, "record")  # so that a stop never waits for the disk
-        self._token, self._token_file = token_of(self._config.approval_token_file, self._broker.audit.path)
+        beside, given = self._broker.audit.path.with_name("operators"), self._config.operators_file
+        self._operators_file = Path(given).expanduser() if given else beside
+        self._operators = read_operators(self._operators_file)
+        self._asked = ProposalMessage()
         self._page: Any = None
         self._where: PageAddress | None = None
         bridge = Bridge(self)
@@ -176,7 +178,8 @@ class PlannerGate(Node):
             "plan_only is set: nothing will move" if self._config.plan_only else ("approved motions will be executed")
         )
         self.get_logger().info(printable(f"planner_gate is ready; {mode}; audit log {self._broker.audit.path}"))
-        self.get_logger().info(printable(f"the service approve needs the token in {self._token_file}"))
+        known = f"the service approve takes answers of {len(self._operators)} operators in {self._operators_file}"
+        self.get_logger().info(printable(known))
         if not self._config.plan_only:
             self._mover.prepare()
         if self._config.page:
@@ -184,7 +187,7 @@ class PlannerGate(Node):
 
             self._page = serve(self._broker, port=self._config.page_port)
             file = page_file(self._broker.audit.path)
-            keep_link(self._page.url, file)
+            keep_secret(self._page.url, file)
             self._where = PageAddress(self._page.address, file)
             self.get_logger().info(printable(self._where))  # without the secret: others read the logs
 
@@ -437,21 +440,22 @@ class PlannerGate(Node):
         self._way.prepare(parts[0], self._planning, description)
         goal.later = list(parts[1:])
         proposal = proposal_of(goal.id, offer, self._config.approval_timeout, self._planning, description)
-        self._broker.propose(proposal, *allowed_steps([part.plan for part in parts]))
+        self._operators = read_operators(self._operators_file)  # whoever was removed may not answer this one
         stamp, seconds = messages.time_of(offer.scene.stamp_ns), self._config.approval_timeout
-        self._proposal.publish(
-            ProposalMessage(
-                goal_id=goal.id,
-                scene_stamp=stamp,
-                plan_hash=offer.hash,
-                instruction=offer.words.instruction,
-                motion=told(offer),
-                steps=list(steps_told(offer.seen.resolution)),
-                target=messages.resolution_message(offer.seen.resolution).target[0],
-                header=Header(stamp=stamp, frame_id=offer.scene.frame_id),
-                valid_for=Duration(sec=int(seconds), nanosec=int(seconds % 1 * messages.SECOND)),
-            )
+        self._asked = ProposalMessage(
+            goal_id=goal.id,
+            scene_stamp=stamp,
+            plan_hash=offer.hash,
+            instruction=offer.words.instruction,
+            motion=told(offer),
+            steps=list(steps_told(offer.seen.resolution)),
+            target=messages.resolution_message(offer.seen.resolution).target[0],
+            header=Header(stamp=stamp, frame_id=offer.scene.frame_id),
+            valid_for=Duration(sec=int(seconds), nanosec=int(seconds % 1 * messages.SECOND)),
+            nonce=proposal.nonce,
         )
+        self._broker.propose(proposal, *allowed_steps([part.plan for part in parts]))
+        self._proposal.publish(self._asked)
         words = f"waiting for approval: {told(offer)}; {self._where_to_approve()}"
         self._say(goal, PickStage.WAITING_FOR_APPROVAL, words)
         decision = self._broker.wait(goal.id, cancelled)
@@ -479,16 +483,17 @@ class PlannerGate(Node):
     def _on_approve(self, request: Approve.Request, response: Approve.Response) -> Approve.Response:
         status, message = Status.OK, "approved" if request.approve else "rejected"
         try:
-            if not secret_matches(self._token, request.token):
-                repair = f"pass the contents of the file {self._token_file} on the gate's machine"
-                raise RejectedError(f"goal {request.goal_id[:80]}", "the token is missing or wrong", repair)
             stamp_ns = int(request.scene_stamp.sec) * messages.SECOND + int(request.scene_stamp.nanosec)
             decision = Decision(
-                request.goal_id, stamp_ns, request.plan_hash, request.approve, request.decided_by, request.reason
-            )
-        except (InputError, RejectedError) as error:
+                request.goal_id, stamp_ns, request.plan_hash, request.approve, request.decided_by, request.reason,
+                bytes(request.signature),
+            )  # fmt: skip
+            self._broker.decidable(decision)
+            check_signed(decision, self._asked, self._operators)
+        except SpatialVlmError as error:
             status, message = Status[error.status_name], str(error)
-            facts = {"goal_id": request.goal_id[:80], "operator": request.decided_by[:80]}
+            named = {"goal_id": request.goal_id[:80], "plan_hash": request.plan_hash[:64]}
+            facts = {**named, "operator": request.decided_by[:80], "approve": request.approve}
             self._records.submit(self._on_record, self._broker.refuse, error, "approve", **facts)
         else:
             try:

@@ -4,15 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
-import hmac
 import os
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError
-from spatial_vlm_ros.files.reading import open_regular
+from spatial_vlm_ros.errors import InputError, SpatialVlmError
 from spatial_vlm_ros.language.rendering import unheeded
 from spatial_vlm_ros.manipulation.approval.proposal import PersonQuestion, Phase, Preview, Proposal
 from spatial_vlm_ros.manipulation.arm_kinematics import ArmKinematics, kinematics_of
@@ -27,7 +24,6 @@ from spatial_vlm_ros.streams.frame_assembler import stamp_of
 from spatial_vlm_ros.streams.image import decode_rgb
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Resolution
 
-_LARGEST_TOKEN = 4096  # bytes
 _UNSEEN = "Only objects named in the instruction were detected; all others are known from depth alone"
 _BACK = " If the fingers close on nothing, they open again, and the arm goes back along its approach."
 _NEAR = 0.01  # metres: a clearance below this, or a fall from higher, is shown before the decision
@@ -40,45 +36,6 @@ def audit_path(configured: str) -> Path:
         return Path(configured).expanduser()
     state = os.environ.get("XDG_STATE_HOME")
     return (Path(state) if state else Path.home() / ".local" / "state") / _AUDIT
-
-
-def token_of(file: str, audit: Path) -> tuple[str, Path]:
-    """The token that `approve` requires, and its file.
-
-    Args:
-        file: file with the token, surrounding blanks ignored; "" = make a new token beside the record each time.
-    """
-    if not file:
-        path = audit.with_suffix(".token")
-        token, beside = secrets.token_urlsafe(32), path.with_suffix(f".{secrets.token_hex(8)}")
-        try:  # readable only by its owner; it atomically replaces the old one
-            path.parent.mkdir(parents=True, exist_ok=True)
-            number = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(number, "w", encoding="ascii") as written:
-                written.write(f"{token}\n")
-            beside.replace(path)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise FileError(path, str(error), "set audit_log to a file in a writable folder") from error
-        return token, path
-    path, repair = Path(file).expanduser(), "write the token into it, readable only by this user"
-    try:
-        with open_regular(path, repair, _LARGEST_TOKEN) as file_:
-            mode, token = os.fstat(file_.fileno()).st_mode, file_.read(_LARGEST_TOKEN).decode("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(path, str(error), repair) from error
-    if mode & 0o077:
-        raise FileError(
-            path, f"users other than its owner can read or write it (mode {mode & 0o777:o})", f"run chmod 600 {path}"
-        )
-    if not token:
-        raise FileError(path, "it is empty", repair)
-    return token, path
-
-
-def secret_matches(wanted: str, given: str) -> bool:
-    """Compare a token with the expected one in constant time; an empty token never matches."""
-    return bool(wanted) and hmac.compare_digest(wanted.encode(), given.encode("utf-8", "surrogatepass"))
 
 
 def proposal_of(

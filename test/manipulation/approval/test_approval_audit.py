@@ -19,7 +19,7 @@ from spatial_vlm_ros.cli.live import print_progress
 from spatial_vlm_ros.cli.up import _link
 from spatial_vlm_ros.errors import AuditError, FileError
 from spatial_vlm_ros.manipulation.approval import audit
-from spatial_vlm_ros.manipulation.approval.address import PageAddress, address_in, forget_link, keep_link, page_file
+from spatial_vlm_ros.manipulation.approval.address import PageAddress, address_in, forget_link, keep_secret, page_file
 from spatial_vlm_ros.manipulation.approval.audit import FIRST, AuditLog, verify
 
 
@@ -189,7 +189,7 @@ LINK = f"{ADDRESS}?token={'t' * 43}"
 def where(tmp_path: Path) -> PageAddress:
     (tmp_path / "a folder (mine)").mkdir()
     found = PageAddress(ADDRESS, page_file(tmp_path / "a folder (mine)" / "audit.jsonl"))
-    keep_link(LINK, found.file)
+    keep_secret(LINK, found.file)
     return found
 
 
@@ -206,13 +206,13 @@ def test_the_link_is_for_its_owner_alone_and_is_told_without_its_secret(where: P
     other.write_text("x")
     where.file.symlink_to(other)
     assert where.link() is None
-    keep_link(LINK, where.file)  # replaces the link, and does not follow it
+    keep_secret(LINK, where.file)  # replaces the link, and does not follow it
     assert (other.read_text(), where.link()) == ("x", LINK)
     where.file.chmod(0o644)
-    keep_link(LINK, where.file)
+    keep_secret(LINK, where.file)
     assert stat.S_IMODE(where.file.stat().st_mode) == 0o600
     with pytest.raises(FileError, match="audit_log"):
-        keep_link(LINK, tmp_path / "nowhere" / "audit.jsonl.page")
+        keep_secret(LINK, tmp_path / "nowhere" / "audit.jsonl.page")
 
 
 SPOILT: dict[str, Callable[[Path], object]] = {
