@@ -2,9 +2,11 @@
 """Have an object taken, without a behaviour tree: rclpy, spatial_vlm_interfaces and nothing else.
 
     python examples/pick_client.py --plan-only "put the chick on the tray" --answer "the ribbon one"
+    python examples/pick_client.py --operator ann --key ann.pem "put the chick behind the cup on the tray"
 
-Prints each stage once, and answers the question that may come back. A person approves the motion elsewhere: on the
-page or by the service `approve`. Ctrl-C cancels the goal, which also stops a moving arm, and waits for its end. Ends
+Prints each stage once, and answers the question that may come back. A person approves the motion elsewhere, on the
+page, or here: with an operator's key (docs/approval.md; it needs spatial_vlm_ros), the plan is told, and a yes or no is
+read and signed. Ctrl-C cancels the goal, which also stops a moving arm, and waits for its end. Ends
 with 0 when it is done, 1 when nobody answers, 3 when it is refused.
 """
 
@@ -17,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -25,6 +28,8 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from spatial_vlm_interfaces.action import PickInstruction
+from spatial_vlm_interfaces.msg import Proposal
+from spatial_vlm_interfaces.srv import Approve
 
 DONE, FAILED, REFUSED = 0, 1, 3
 STEP = 0.1  # s between two looks
@@ -61,20 +66,52 @@ class Picker:
             self._node.get_logger().info(self._told)
 
 
+class Approver:
+    """Tells each plan, reads a yes or a no, and sends it with the signature of an operator."""
+
+    def __init__(self, node: Node, operator: str, key: str) -> None:
+        self._operator, self._key = operator, key
+        self._said: list[Approve.Request] = []
+        self._client = node.create_client(Approve, "approve")
+        node.create_subscription(Proposal, "proposal", self._hear, 1)
+        node.create_timer(STEP, self._send)
+
+    def _hear(self, plan: Proposal) -> None:
+        threading.Thread(target=self._ask, args=(plan,), daemon=True).start()  # who reads it may take long
+
+    def _ask(self, plan: Proposal) -> None:
+        from spatial_vlm_ros.manipulation.approval.signing import signed_answer
+
+        print(f"{plan.motion} ({'; '.join(plan.steps)}), yes or no within {plan.valid_for.sec} s?", flush=True)
+        approve = sys.stdin.readline().strip() == "yes"
+        self._said.append(Approve.Request(**signed_answer(plan, self._operator, self._key, approve)))
+
+    def _send(self) -> None:
+        while self._said:
+            sent = self._client.call_async(self._said.pop())
+            sent.add_done_callback(lambda answer: print(answer.result().status.message, flush=True))
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Ask, answer at most one question, and report."""
     given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     given.add_argument("instruction")
     given.add_argument("--answer", default="", help="to the question that may come back")
     given.add_argument("--plan-only", action="store_true", help="plan, and move nothing")
+    given.add_argument("--operator", default="", help="name of the operator who approves here")
+    given.add_argument("--key", type=Path, help="file with this operator's private key")
     said = list(sys.argv if words is None else words)
     options = given.parse_args(remove_ros_args(said)[1:])
+    if bool(options.operator) != bool(options.key):
+        given.error("--operator and --key belong together")
     rclpy.init(args=said, signal_handler_options=SignalHandlerOptions.NO)  # Ctrl-C has to leave time to cancel
     pressed = threading.Event()
     signal.signal(signal.SIGINT, lambda *_: pressed.set())
     node = rclpy.create_node("pick_client")
     try:
         picker = Picker(node, pressed)
+        if options.key:
+            Approver(node, options.operator, options.key.read_text())
         result = picker.pick(instruction=options.instruction, plan_only=options.plan_only)
         asked = result.resolution if result is not None else None
         if asked is not None and asked.question:

@@ -3,9 +3,11 @@
 
     python examples/py_trees_pick.py "grab me the chick" --answer "the bonnet one"
     python examples/py_trees_pick.py --action pick --plan-only "put the chick on the tray" --answer "the bonnet one"
+    python examples/py_trees_pick.py --action pick --operator bob --key bob.pem "put the chick on the tray"
 
 `CallAction` calls any ROS 2 action without blocking a tick. Its result goes to the blackboard. Here it calls `resolve`,
-or `pick` of the planner gate, which may move an arm once a person has approved it; an action of the same shape (a goal
+or `pick` of the planner gate, which may move an arm once a person has approved it, or `SignPlans` with the key of an
+operator (docs/approval.md; it needs spatial_vlm_ros). An action of the same shape (a goal
 with words, a result with a Resolution) only needs another type and name. Needs py_trees (pip install py_trees, or
 ros-$ROS_DISTRO-py-trees). docs/drop_in.md starts the rest of it without a camera.
 """
@@ -18,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import py_trees
@@ -29,6 +32,8 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 from spatial_vlm_interfaces.action import PickInstruction, ResolveInstruction
+from spatial_vlm_interfaces.msg import Proposal
+from spatial_vlm_interfaces.srv import Approve
 
 TICK = 0.1  # s
 LAST_WORDS = 5.0  # s for a goal that was taken back to end
@@ -172,6 +177,41 @@ class CallAction(py_trees.behaviour.Behaviour):
         self._board.set("dialogue_id", dialogue_id)
 
 
+class SignPlans(py_trees.behaviour.Behaviour):
+    """RUNNING while it answers each plan of the gate with an operator's signature; beside `pick`, in a Parallel.
+
+    Nobody looks at a plan that a program approves: this is for cells in which the whole application is judged safe.
+
+    Args:
+        name: of the behaviour.
+        operator: whose key it is.
+        key: private key, as PEM.
+        judge: whether to approve a plan.
+    """
+
+    def __init__(self, name: str, operator: str, key: str, judge: Callable[[Proposal], bool]) -> None:
+        super().__init__(name)
+        self._operator, self._key, self._judge = operator, key, judge
+
+    def setup(self, **given: Any) -> None:
+        """Make client and subscription, once, before the node spins."""
+        self._client = given["node"].create_client(Approve, "approve")
+        given["node"].create_subscription(Proposal, "proposal", self._hear, 1)
+
+    def update(self) -> Status:
+        """Go on."""
+        return Status.RUNNING
+
+    def _hear(self, plan: Proposal) -> None:
+        from spatial_vlm_ros.manipulation.approval.signing import signed_answer
+
+        answer = signed_answer(plan, self._operator, self._key, self._judge(plan))
+        self._client.call_async(Approve.Request(**answer)).add_done_callback(self._told)
+
+    def _told(self, answer: Any) -> None:
+        self.feedback_message = answer.result().status.message
+
+
 class WasAsked(py_trees.behaviour.Behaviour):
     """SUCCESS where another behaviour left a question on the blackboard, else FAILURE.
 
@@ -251,16 +291,26 @@ def main(words: Sequence[str] | None = None) -> int:
         "--action", choices=tuple(ACTIONS), default="resolve", help="pick may move an arm, once approved"
     )
     given.add_argument("--plan-only", action="store_true", help="of pick: plan, and move nothing")
+    given.add_argument("--operator", default="", help="name of the operator in whose name the tree approves its plans")
+    given.add_argument("--key", type=Path, help="file with this operator's private key")
     said = list(sys.argv if words is None else words)
     options = given.parse_args(remove_ros_args(said)[1:])
     if options.plan_only and options.action != "pick":
         given.error("--plan-only is of --action pick")
+    if bool(options.operator) != bool(options.key):
+        given.error("--operator and --key belong together")
     more = {"plan_only": True} if options.plan_only else {}
     rclpy.init(args=said, signal_handler_options=SignalHandlerOptions.NO)  # Ctrl-C has to leave time to cancel
     pressed = threading.Event()  # and no KeyboardInterrupt: one that is raised within rclpy's generators is lost
     signal.signal(signal.SIGINT, lambda *_: pressed.set())
     node = Node("py_trees_pick_example")
-    tree = py_trees.trees.BehaviourTree(which_object(options.instruction, options.answer, options.action, **more))
+    root = which_object(options.instruction, options.answer, options.action, **more)
+    if options.key:
+        own = (options.instruction, options.answer)  # another client's plan is rejected
+        sign = SignPlans("sign", options.operator, options.key.read_text(), lambda plan: plan.instruction in own)
+        until = py_trees.common.ParallelPolicy.SuccessOnSelected([root], synchronise=False)
+        root = py_trees.composites.Parallel("with approval", until, [sign, root])
+    tree = py_trees.trees.BehaviourTree(root)
     tree.setup(node=node)
     stage = ""
     try:

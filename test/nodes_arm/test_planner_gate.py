@@ -180,7 +180,7 @@ def test_an_answer_that_a_second_server_hears_is_worth_nothing_elsewhere(still: 
         still.until(lambda: heard and picking.result, "both hear the answer")
         assert "tester rejected it: not today" in picking.result.status.message
     finally:
-        still.node.destroy_service(spy)
+        still._bridge.put(lambda: still.node.destroy_service(spy))
     still.until(lambda: still.node.count_services("/approve") == 1, "the gate's is alone")
     picking, proposal = still.proposed()
     own = {"goal_id": proposal.goal_id, "scene_stamp": proposal.scene_stamp, "plan_hash": proposal.plan_hash}
