@@ -79,13 +79,11 @@ class Picking:
 
 
 class Stack:
-    """Processes and a client of them; `close` ends both.
+    """Processes with their output in the folder `log`, and a client of them; `close` ends both.
 
     Args:
-        log: folder for their output.
         domain: ROS domain; None = one of 91 to 100, which tests do not use.
-        simulation: parameters of `sim_arm` other than its own here.
-        gate: parameters of `planner_gate`.
+        simulation: parameters of `sim_arm` other than its own here; `gate`: of `planner_gate`.
         planner: `arm_planner`, or `move_group`: a test double of MoveIt's, in test/nodes_arm/.
         robot: `panda` or `ur5e`.
         apart: whether the kernel tells them nothing of each other, as if each had its own machine.
@@ -111,7 +109,7 @@ class Stack:
         from std_srvs.srv import Trigger
 
         from spatial_vlm_ros.manipulation.approval.address import keep_secret
-        from spatial_vlm_ros.manipulation.approval.signing import new_key
+        from spatial_vlm_ros.manipulation.approval.signing import new_key, signed_answer
         from spatial_vlm_ros.nodes import qos
         from spatial_vlm_ros.sim.arm.trajectory import simulated_arm
 
@@ -123,8 +121,9 @@ class Stack:
         self.proposals: list[Any] = []
         self._verdict: dict[str, Any] = {}
         self._frames = 0
-        self._key, line = new_key("benchmark")
+        key, line = new_key("benchmark")
         keep_secret(line, log / "operators")
+        self._signed = lambda proposal: signed_answer(proposal, "benchmark", key)
         rclpy.init(args=[])
         self.node = rclpy.create_node("person")
         try:
@@ -251,9 +250,7 @@ class Stack:
 
     def approve(self, proposal: Any) -> str:
         """Approve a proposal; returns the status of the answer."""
-        from spatial_vlm_ros.manipulation.approval.signing import signed_answer
-
-        request = self._forms[1].Request(**signed_answer(proposal, "benchmark", self._key))
+        request = self._forms[1].Request(**self._signed(proposal))
         return str(self._answer(self._approving.call_async(request), "approve answers").status.name)
 
     # -------------------------------------------------------------------------------------------- the world

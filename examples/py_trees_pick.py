@@ -7,8 +7,8 @@
 
 `CallAction` calls any ROS 2 action without blocking a tick. Its result goes to the blackboard. Here it calls `resolve`,
 or `pick` of the planner gate, which may move an arm once a person has approved it, or `SignPlans` with the key of an
-operator (docs/approval.md; it needs spatial_vlm_ros). An action of the same shape (a goal
-with words, a result with a Resolution) only needs another type and name. Needs py_trees (pip install py_trees, or
+operator (docs/approval.md; it needs spatial_vlm_ros). An action of the same shape (a goal with words, a result with a
+Resolution) only needs another type and name. Needs py_trees (pip install py_trees, or
 ros-$ROS_DISTRO-py-trees). docs/drop_in.md starts the rest of it without a camera.
 """
 
@@ -178,7 +178,7 @@ class CallAction(py_trees.behaviour.Behaviour):
 
 
 class SignPlans(py_trees.behaviour.Behaviour):
-    """RUNNING while it answers each plan of the gate with an operator's signature; beside `pick`, in a Parallel.
+    """RUNNING while it approves plans of the gate with an operator's signature; beside `pick`, in a Parallel.
 
     Nobody looks at a plan that a program approves: this is for cells in which the whole application is judged safe.
 
@@ -186,7 +186,7 @@ class SignPlans(py_trees.behaviour.Behaviour):
         name: of the behaviour.
         operator: whose key it is.
         key: private key, as PEM.
-        judge: whether to approve a plan.
+        judge: whether to approve a plan; the others are left to other operators.
     """
 
     def __init__(self, name: str, operator: str, key: str, judge: Callable[[Proposal], bool]) -> None:
@@ -205,8 +205,9 @@ class SignPlans(py_trees.behaviour.Behaviour):
     def _hear(self, plan: Proposal) -> None:
         from spatial_vlm_ros.manipulation.approval.signing import signed_answer
 
-        answer = signed_answer(plan, self._operator, self._key, self._judge(plan))
-        self._client.call_async(Approve.Request(**answer)).add_done_callback(self._told)
+        if self._judge(plan):
+            answer = signed_answer(plan, self._operator, self._key)
+            self._client.call_async(Approve.Request(**answer)).add_done_callback(self._told)
 
     def _told(self, answer: Any) -> None:
         self.feedback_message = answer.result().status.message
@@ -306,7 +307,7 @@ def main(words: Sequence[str] | None = None) -> int:
     node = Node("py_trees_pick_example")
     root = which_object(options.instruction, options.answer, options.action, **more)
     if options.key:
-        own = (options.instruction, options.answer)  # another client's plan is rejected
+        own = (options.instruction, options.answer)
         sign = SignPlans("sign", options.operator, options.key.read_text(), lambda plan: plan.instruction in own)
         until = py_trees.common.ParallelPolicy.SuccessOnSelected([root], synchronise=False)
         root = py_trees.composites.Parallel("with approval", until, [sign, root])

@@ -14,9 +14,7 @@ from spatial_vlm_ros.cli.group import FILE, say
 @click.argument("name")
 @click.argument("key", type=FILE)
 def enrol(name: str, key: Path) -> None:
-    """Make a private key for NAME, who approves motions by the gate's service approve, in the new file KEY.
-
-    Prints the line for the gate's operators_file.
+    """Make a private key in the new file KEY for NAME, who may approve; print the line for the gate's operators_file.
 
     \b
     Example:

@@ -4,6 +4,8 @@
 import importlib
 import math
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,13 +17,15 @@ import numpy as np
 import pytest
 import tables
 import yaml
+from builtin_interfaces.msg import Duration, Time
 from geometry_msgs.msg import Point, PoseStamped
 from live_process import ROOT, Started
 from spatial_vlm_interfaces.action import PickInstruction, ResolveInstruction
-from spatial_vlm_interfaces.msg import Resolution, Target
+from spatial_vlm_interfaces.msg import Proposal, Resolution, Target
 
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
 from spatial_vlm_ros.launcher.wiring import robot_preset
+from spatial_vlm_ros.manipulation.approval.signing import new_key, signed_answer
 from spatial_vlm_ros.manipulation.planning.gripper import flange_pose
 from spatial_vlm_ros.types import Pose
 
@@ -188,3 +192,20 @@ def test_the_ports_of_the_tree_are_those_of_its_nodes_and_their_fields_exist() -
         for used in root.iterfind(f"BehaviorTree//{name}"):
             assert set(used.attrib) <= {port for _, _, port in ports}
             assert used.get("action_name") == name.removesuffix("Instruction").lower()
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
+def test_the_tree_in_cpp_signs_as_the_package_does(tmp_path: Path) -> None:
+    program, key = tmp_path / "sign", tmp_path / "key.pem"
+    built = ["c++", "-std=c++17", "-Werror", f"-I{EXAMPLES}/behaviortree_cpp", HERE / "sign_answer.cpp", "-lcrypto"]
+    done = subprocess.run([*built, "-o", program], capture_output=True, text=True, check=False)
+    if "openssl" in done.stderr:
+        pytest.skip("no headers of OpenSSL")
+    assert done.returncode == 0, done.stderr
+    pem, _ = new_key("Ann")
+    key.write_text(pem)
+    words = {"goal_id": "g", "plan_hash": "h", "nonce": "n", "instruction": "thé cup", "motion": "m"}
+    times = {"scene_stamp": Time(sec=1, nanosec=2), "valid_for": Duration(sec=60)}
+    plan = Proposal(**words, **times, steps=["take: it", "place"])
+    printed = subprocess.run([program, key], capture_output=True, text=True, check=True).stdout
+    assert [*map(int, printed.split())] == signed_answer(plan, "Ann", pem, False, "no")["signature"]

@@ -48,7 +48,7 @@ class AuditLog:
     """Appends lines to a file that no other process writes; thread-safe.
 
     Args:
-        path: the file, created with its folder if missing; readable only by its owner.
+        path: created with its folder if missing; readable only by its owner.
         clock: monotonic seconds.
         utc: seconds since 1970, UTC.
     """
@@ -71,11 +71,7 @@ class AuditLog:
             raise FileError(self.path, reason, "make room, or choose another disk") from error
 
     def add(self, event: str, *, sync: bool = False, **facts: Any) -> None:
-        """Append one line with event, time and facts.
-
-        Args:
-            sync: return only after the line is on the disk.
-            facts: JSON values of the event; the names become keys of the line.
+        """Append one line with event, time and facts; with `sync` it returns only after the line is on the disk.
 
         Raises:
             AuditError: the line could not be written. The file is unchanged; after a failed sync nothing more is
@@ -111,11 +107,7 @@ class AuditLog:
             self._previous = hashlib.sha256(line).hexdigest()
 
     def keep(self, data: bytes) -> str:
-        """Store bytes in a separate file in the folder `files_of`, readable only by its owner.
-
-        Returns:
-            The file name: SHA-256 of the content, and a suffix for the type.
-        """
+        """Store bytes in a file of their own in `files_of`; its name is the SHA-256, with a suffix for the type."""
         kind = next((ending for start, ending in _KINDS if data.startswith(start)), ".bin")
         name, folder = hashlib.sha256(data).hexdigest() + kind, files_of(self.path)
         try:

@@ -60,11 +60,7 @@ def named(decision: Decision) -> dict[str, Any]:
 
 
 def content_of(item: Proposal | PersonQuestion, keep: Callable[[bytes], str] | None = None) -> dict[str, Any]:
-    """All fields of an item, with images, motion and plan replaced by their hashes or file names.
-
-    Args:
-        keep: stores such bytes and returns the name of their file (`AuditLog.keep`); None = they are not stored.
-    """
+    """All fields of an item, with images, motion and plan replaced by their hashes and the names of `keep`."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, bytes):
@@ -82,7 +78,7 @@ def content_of(item: Proposal | PersonQuestion, keep: Callable[[bytes], str] | N
 
 
 class ApprovalStage(enum.Enum):
-    """State of the broker; the value is shown to a person."""
+    """State of the broker, as shown to a person."""
 
     IDLE = "Nothing is waiting for you"
     ASKED = "A question is waiting for your answer"
@@ -176,13 +172,7 @@ class ApprovalBroker:
         self, proposal: Proposal, steps: Sequence[str] = (), pauses: Collection[int] = (),
         back: Mapping[int, Sequence[str]] | None = None,
     ) -> None:  # fmt: skip
-        """Present a plan to a person.
-
-        Args:
-            steps: `execution_guard.step_digest` of each step of the plan; no other step is ever allowed.
-            pauses: numbers of the steps before which the scene is rechecked.
-            back: as in `ExecutionGuard.allow`.
-        """
+        """Present a plan to a person; the other arguments are those of `ExecutionGuard.allow`."""
         if not isinstance(proposal, Proposal):
             raise InputError("proposal", type(proposal).__name__, "a Proposal", "build one from the plan")
         self._open(ApprovalStage.PROPOSED, proposal, proposal.goal_id, tuple(steps), frozenset(pauses), back)
@@ -194,11 +184,7 @@ class ApprovalBroker:
         self._open(ApprovalStage.ASKED, question, question.dialogue_id)
 
     def wait(self, goal_id: str, cancelled: Callable[[], bool] = lambda: False) -> Decision:
-        """Wait for the decision, which may also be a rejection.
-
-        Args:
-            cancelled: called every 50 ms; if true, the proposal is withdrawn.
-        """
+        """Wait for the decision, which may be a rejection; once `cancelled` is true, the proposal is withdrawn."""
         said = self._wait(goal_id, cancelled)
         if not isinstance(said, Decision):
             raise RejectedError(f"goal {goal_id}", "it is a question, not a proposal", "wait for its answer")
@@ -266,9 +252,7 @@ class ApprovalBroker:
     def note(self, words: str, plan: Proposal | None = None) -> None:
         """Show a person how a goal ended that was never proposed; does nothing while an item is open.
 
-        Args:
-            plan: shown with the text until `take_down` or the next item. It is not open: it cannot be decided, and is
-                not recorded.
+        A `plan` is shown until `take_down` or the next item; it cannot be decided, and is not recorded.
         """
         with self._changed:
             self._expire()

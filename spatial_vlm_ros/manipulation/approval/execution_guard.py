@@ -61,11 +61,7 @@ def allowed_steps(plans: Sequence[MotionPlan]) -> tuple[list[str], list[int], di
 
 
 class ExecutionGuard:
-    """Allows the steps of one approved plan, each once and in order. Thread-safe.
-
-    Args:
-        clock: returns monotonic seconds; the deadlines use the same clock.
-    """
+    """Allows the steps of one approved plan, each once and in order. Thread-safe; the clock is monotonic seconds."""
 
     def __init__(
         self,
@@ -87,7 +83,6 @@ class ExecutionGuard:
 
         Args:
             steps: `step_digest` of each of its steps, in order.
-            deadline: seconds on the clock.
             pauses: numbers of the steps before which the plan is closed, and opened once more.
             back: number of a step → digests of steps that may be done instead of it and all later ones.
         """

@@ -26,7 +26,6 @@ class Phase:
     """One motion of a plan, as shown to a person.
 
     Args:
-        name: display name, for example "approach".
         duration: seconds.
         estimated: whether the duration is an upper limit, as for the gripper, and not planned.
         clearance: smallest distance of arm, hand and held object from other objects, metres; negative for a collision;
@@ -53,14 +52,11 @@ class Preview:
 
     Args:
         frame_id: the planning frame, z up.
-        phases: in order.
         grasp_width: width of the grasped part, metres; None without a grasp.
         tip_path: points of the tip's path in order, metres in `frame_id`.
-        image: PNG or JPEG of the plan, or None.
-        above: PNG or JPEG of the plan from above, to scale, or None.
-        scene: PNG or JPEG of the scene without drawings, for the animation, or None.
-        motion: JSON of the motion (`manipulation.planned_motion`), for the animation, or None.
-        plan: the bytes whose SHA-256 is the plan's hash, for the record, or None.
+        image: PNG or JPEG of the plan, like the next three; `scene` is without drawings, for the animation.
+        motion: JSON of the motion (`manipulation.planned_motion`), for the animation.
+        plan: the bytes whose SHA-256 is the plan's hash, for the record.
         missing: why the arm is not drawn; "" if it is.
         fault: why the drawing differs from the planned motion; "" if it does not.
     """
@@ -110,10 +106,8 @@ class Proposal:
         plan_hash: SHA-256 of goal, scene and trajectory, 64 lower case hexadecimal digits.
         seen_from: the frame of reference as text, for example "as seen from the camera".
         expires_after: seconds after `propose` within which it can be approved and begun.
-        image: PNG or JPEG of the scene with the candidates drawn in, or None.
-        preview: the planned motion, or None.
+        image: PNG or JPEG of the scene with the candidates drawn in.
         answered: the instruction that `answer` belongs to, in a dialogue not the first one; "" = `sentence`.
-        image_stamp_ns: stamp of the image, nanoseconds.
         source: "model" if the words were not understood and a model chose the object to take.
         steps: all that was understood, in order, each with its act.
         nonce: of this proposal alone; part of what an answer over the graph signs.
@@ -179,9 +173,6 @@ class Decision:
 
     Args:
         goal_id: goal of the proposal. This and the next two must match the proposal, or the decision is refused.
-        scene_stamp_ns: nanoseconds.
-        plan_hash: 64 lower case hexadecimal digits.
-        reason: text; may be empty.
         signature: of an answer over the graph; empty on the page.
     """
 
@@ -207,7 +198,6 @@ class PersonQuestion:
 
     Args:
         expires_after: seconds after `ask` within which it can be answered.
-        image: PNG or JPEG of the scene, or None.
         means: meaning of each answer, such as ids in the image; empty = not shown.
     """
 

@@ -45,11 +45,9 @@ class SideView:
     """One drawing, in pixels of a WIDTH by HEIGHT image, y down.
 
     Args:
-        right: axis of the planning frame that points right, "x" or "−y".
-        up: axis that points up.
+        right: axis of the planning frame that points right, "x" or "−y"; `up`: the one that points up.
         points: (N, 2) points of the path, pixels.
         bar: length of the scale bar, pixels.
-        bar_metres: length of the scale bar, metres.
     """
 
     title: str
@@ -66,11 +64,7 @@ class SideView:
 
 
 def side_views(path: Sequence[Vector3]) -> tuple[SideView, SideView]:
-    """Draw a path from above and from the side.
-
-    Args:
-        path: two or more points in the planning frame (x ahead, y left, z up), metres.
-    """
+    """Draw a path, in metres in the planning frame (x ahead, y left, z up), from above and from the side."""
     above = [(-y, x) for x, y, _ in path]
     side = [(x, z) for x, _, z in path]
     span = max(_span(above), _span(side))

@@ -70,12 +70,7 @@ from spatial_vlm_ros.manipulation.planning.solids import Array
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.arm.bystanders import ClientWatch, GateMark
 from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
-from spatial_vlm_ros.nodes.arm.proposals import (
-    audit_path,
-    proposal_of,
-    question_of,
-    shown_plan,
-)
+from spatial_vlm_ros.nodes.arm.proposals import audit_path, proposal_of, question_of, shown_plan
 from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.nodes.arm.way_watch import WayWatch
 from spatial_vlm_ros.nodes.calls import Action, Bridge
@@ -490,16 +485,12 @@ class PlannerGate(Node):
             )  # fmt: skip
             self._broker.decidable(decision)
             check_signed(decision, self._asked, self._operators)
+            self._broker.decide(decision, "approve")
         except SpatialVlmError as error:
             status, message = Status[error.status_name], str(error)
             named = {"goal_id": request.goal_id[:80], "plan_hash": request.plan_hash[:64]}
             facts = {**named, "operator": request.decided_by[:80], "approve": request.approve}
             self._records.submit(self._on_record, self._broker.refuse, error, "approve", **facts)
-        else:
-            try:
-                self._broker.decide(decision, "approve")
-            except SpatialVlmError as error:
-                status, message = Status[error.status_name], str(error)
         response.status = messages.status_message(status, message)
         return response
 

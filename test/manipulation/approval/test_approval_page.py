@@ -115,6 +115,21 @@ def test_two_pages_on_one_machine_have_cookies_of_their_own(office: Any, ann: Vi
         assert "Ann" in ann.get().text
 
 
+def test_other_cookies_of_the_same_name_sign_nobody_out_and_with_tls_the_name_is_for_this_host_alone(
+    ann: Visitor,
+) -> None:
+    ((name, secret),) = ann.cookies.items()
+    ann.cookies = {}
+    for given in (f"{name}=x; {name}={secret}", f"{name}={secret}; {name}=x"):
+        assert "Ann" in ann.get(cookie=given).text
+    tls = {"x_forwarded_proto": "https"}
+    told = ann.get(f"/?token={TOKEN}", **tls).headers["set-cookie"]
+    assert told.startswith(f"__Host-{name}=")
+    assert "; Secure" in told
+    statuses = [ann.get(cookie=given, **tls).status for given in (f"{name}={secret}", told.partition(";")[0])]
+    assert statuses == [401, 200]
+
+
 def test_approving_and_rejecting_by_the_page(page: Page, ann: Visitor, office: Any) -> None:
     bob = Visitor(page.host, page.port).sign_in(TOKEN, "Bob")
     proposal = office.proposed()
