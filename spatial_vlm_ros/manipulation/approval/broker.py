@@ -295,8 +295,8 @@ class ApprovalBroker:
             if decision.approve:
                 self._show(ApprovalStage.APPROVED, proposal, words)
             else:
-                error = RejectedError(_goal(decision), words, "rephrase the instruction, or change the scene")
-                self._close(error, words, keep_said=True)
+                rejected = RejectedError(_goal(decision), words, "rephrase the instruction, or change the scene")
+                self._close(rejected, words, keep_said=True)
 
     def answer(self, answer: PersonAnswer, remote: str = "") -> None:
         """Answer the open question. The first answer counts; raises like `decide`."""

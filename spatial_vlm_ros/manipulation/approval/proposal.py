@@ -132,7 +132,7 @@ class Proposal:
     image_missing: str = ""
     source: AnswerSource = "measurement"
     steps: tuple[str, ...] = ()
-    nonce: str = field(default_factory=lambda: secrets.token_hex(16))
+    nonce: str = field(default_factory=lambda: secrets.token_hex(16), compare=False)
 
     @property
     def barred(self) -> str:
