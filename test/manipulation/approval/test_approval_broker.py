@@ -376,11 +376,11 @@ def test_refusals_are_put_on_record_and_do_not_fill_the_disk(office: Any) -> Non
     record = office.records()[-1]
     assert (record["event"], record["operator"], record["remote"]) == ("REFUSED", "Ann", "10.0.0.7")
     for _ in range(40):
-        office.broker.refuse(errors.RejectedError("x" * 100_000, "the token is missing or wrong", "give it"), "approve")
+        office.broker.refuse(errors.RejectedError("x" * 100_000, "it is not signed", "sign it"), "approve")
     refused = [record for record in office.records() if record["event"] == "REFUSED"]
     assert (len(refused), max(len(record["outcome"]) for record in refused)) == (30, 500)
     office.clock.now += 60.0
-    office.broker.refuse(errors.RejectedError("goal", "the token is missing or wrong", "give it"), "approve")
+    office.broker.refuse(errors.RejectedError("goal", "it is not signed", "sign it"), "approve")
     assert office.records()[-1]["unrecorded_before"] == 11
 
 
