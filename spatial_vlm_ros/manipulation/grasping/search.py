@@ -325,7 +325,7 @@ def _grasp(
         return None
     closing = view.rotation[:2, 1]
     sigma, estimated = sigma_of(faces, width, seen, closing)
-    needed = needed_opening(width, estimated, config)
+    needed = needed_opening(width, sigma, config)
     if needed is None or width < max(gripper.opening_min, 0.001):
         reasons["too_wide" if needed is None else "too_narrow"] += 1
         return None

@@ -173,7 +173,7 @@ _ROUNDS = 6  # of the fit, each without the directions that fit worst
 _BEYOND = 0.25  # of the points that may lie outside the circle: a handle, a spout
 _BULGING = 0.75  # quantile over directions of how far out anything is seen; a handle is in fewer than a quarter
 _TURNS = 8  # angles at which what is hidden of a round object is looked up
-_ROUND_SIGMA = 0.003  # metres: of the diameter of a circle
+_ROUND_SIGMA = 0.005  # metres: of the diameter of a circle, of which the far side is a guess
 
 
 def target_points(obj: SceneObject, scene: Scene, base_T_camera: Transform) -> TargetPoints | None:
@@ -259,7 +259,7 @@ def _seen(centres: Array, scene: Scene, base_T_camera: Transform, edge: float) -
 def upper_circle(points: Array, along: Array | None) -> tuple[float, float, float] | None:
     """Fit a circle to the upper edge of an object: centre x, y and radius, metres; None if it is not a circle.
 
-    Where the object bulges below, as an apple does, the radius is that of the bulge: a handle is in fewer directions.
+    None, too, where the object bulges below, as an apple does: a handle is in fewer directions.
 
     Args:
         points: (N, 3) points of the visible surface, metres, z up.
@@ -291,7 +291,7 @@ def upper_circle(points: Array, along: Array | None) -> tuple[float, float, floa
     if float(beyond.mean()) > _BEYOND:
         return None
     bulge = float(np.quantile(np.hypot(*(_outermost(points[:, :2], x, y) - (x, y)).T), _BULGING))
-    return (x, y, bulge) if bulge > radius + slack else whole
+    return None if bulge > radius + slack else whole
 
 
 def _circle(points: Array, begin: Array, away: Array) -> tuple[float, float, float] | None:

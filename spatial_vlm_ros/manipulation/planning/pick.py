@@ -294,7 +294,7 @@ def _measured(
     low, high = -faces[0].at, faces[1].at
     width = max(high - low, proposal.width)
     sigma, estimated = sigma_of(faces, width, seen, rotation[:2, 1])
-    needed = needed_opening(width, estimated, config)
+    needed = needed_opening(width, sigma, config)
     if needed is None or width < max(gripper.opening_min, 0.001):
         return "too_wide" if needed is None else "too_narrow"
     aside = (low + high) / 2

@@ -88,12 +88,16 @@ def inside_mug(points: Array) -> Array:
     return np.asarray(low & (far < 0.05) & ((far > 0.046) | (points[:, 2] < 0.005)))
 
 
-def test_what_is_hidden_of_a_bulging_object_reaches_as_far_as_its_bulge() -> None:
-    angle, up = np.meshgrid(np.arange(0, math.tau, 0.05), np.linspace(-1.2, 0.5, 60))  # cut off above
-    ball = np.column_stack(
-        [(0.04 * np.cos(up) * f(angle)).reshape(-1) for f in (np.cos, np.sin)] + [0.04 * np.sin(up).reshape(-1)]
-    )
-    found = upper_circle(ball[(ball[:, 0] < 0.0) | (ball[:, 2] > 0.015)], None)
+def test_only_what_hardly_bulges_below_its_upper_edge_is_as_round_as_it() -> None:
+    def half_ball(cut: float, above: float) -> Array:
+        angle, up = np.meshgrid(np.arange(0, math.tau, 0.05), np.linspace(-1.2, cut, 60))
+        ball = np.column_stack(
+            [(0.04 * np.cos(up) * f(angle)).reshape(-1) for f in (np.cos, np.sin)] + [0.04 * np.sin(up).reshape(-1)]
+        )
+        return np.asarray(ball[(ball[:, 0] < 0.0) | (ball[:, 2] > above)])
+
+    assert upper_circle(half_ball(0.9, 0.023), None) is None
+    found = upper_circle(half_ball(0.5, 0.015), None)
     assert found == (pytest.approx(0.0, abs=0.003), pytest.approx(0.0, abs=0.003), pytest.approx(0.038, abs=0.002))
     handle = np.column_stack((np.linspace(0.03, 0.06, 20), np.zeros(20), np.zeros(20)))
     found = upper_circle(np.concatenate((ring(0.03, 0.0, 0.08)[0] - (0.5, 0.0, 0.0), handle)), None)
