@@ -5,7 +5,6 @@ import dataclasses
 import json
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -177,15 +176,6 @@ def test_frames_give_one_object_a_case_and_exit_0(recordings: Path, tmp_path: Pa
     assert len(list((tmp_path / "pictures").glob("f1_*.png"))) == 3
 
 
-@pytest.mark.live
-def test_the_installed_program_runs_as_a_process(recordings: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "spatial_vlm_ros.cli", "resolve", "--frames", str(recordings), "--json"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert (len(done.stdout.splitlines()), done.stderr) == (3, "")
-
-
 def test_a_damaged_frame_is_a_refusal_for_its_cases_and_the_others_go_on(frame: Path, tmp_path: Path) -> None:
     for name in ("f0", "f1"):
         shutil.copytree(frame, tmp_path / name)
@@ -207,15 +197,6 @@ def test_a_folder_without_a_case_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cases.jsonl").write_text("\n")
     ended("resolve", "--frames", tmp_path, "--out", tmp_path / "images", code=3, says="it contains no case")
     assert not (tmp_path / "images").exists()
-
-
-def test_evaluate_scores_and_tells_people(recordings: Path) -> None:
-    """Baselines and reports: test/evaluation/test_cli_evaluate.py."""
-    made = told("evaluate", "--frames", recordings)
-    assert made["as_expected"] == {"k": 3, "n": 3, "share": 1.0, "low": 0.438503, "high": 1.0}
-    people = run("evaluate", "--frames", recordings).output
-    assert "as expected" in people
-    assert "expected AMBIGUOUS: 1 AMBIGUOUS" in people
 
 
 def test_evaluate_judges_answers(frame: Path, tmp_path: Path) -> None:
@@ -241,9 +222,6 @@ def test_doctor_examines_a_frame(frame: Path, tmp_path: Path) -> None:
     ended("doctor", "--frame", frame, says="support plane")
     assert {finding["level"] for finding in told("doctor", "--frame", frame)["findings"]} <= {"ok", "warning"}
     ended("doctor", "--frame", tmp_path, code=3, says="camera_info.json")
-
-
-FILES = ("--rgb", "a", "--depth", "b", "--camera-info", "c")
 
 
 @pytest.mark.parametrize(("arguments", "code", "words"), TABLES["wrong calls"])

@@ -317,19 +317,6 @@ def test_a_full_disk_keeps_the_answers_before(data: Path, monkeypatch: pytest.Mo
         assert answers.known("another", items[0]) is None
 
 
-def test_an_unwritable_report_leaves_the_earlier(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    out = tmp_path / "out" / "report.json"
-    common = ("whatsup", "--data", data, "--model", MODEL, "--out")
-    assert run(*common, out).exit_code == 0
-    before = out.read_bytes()
-    monkeypatch.setattr(os, "fsync", NO_SPACE)
-    assert "No space left on device" in said(*common, out, "--limit", 3, code=3)
-    assert out.read_bytes() == before
-    assert sorted(path.name for path in out.parent.iterdir()) == ["report.json", "report.json.answers.jsonl"]
-    monkeypatch.undo()
-    assert "Choose a writable place" in said(*common, data / "controlled_images_dataset.json" / "x", code=3)
-
-
 def test_ctrl_c_says_how_to_go_on(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("benchmark_backends.Captioner.scores", Mock(side_effect=KeyboardInterrupt))
     ended = said("whatsup", "--data", data, "--out", tmp_path / "out.json", "--model", MODEL, code=1)

@@ -129,30 +129,6 @@ def test_an_evaluation_whose_driver_was_killed_goes_on_later(tmp_path: Path, exp
     assert contents(tmp_path / "out") == expected
 
 
-_WRITER = """
-import itertools, sys
-from pathlib import Path
-from spatial_vlm_lab.engine.run import ResultStore
-store = ResultStore(sys.argv[1])
-for n in itertools.count():
-    store.write("file", bytes([n % 256]) * (200_000 + n % 7))
-    print(n, flush=True)
-"""
-
-
-@pytest.mark.parametrize("writes", [1, *(pytest.param(n, marks=slow) for n in (2, 5, 9, 14))])
-def test_a_writer_that_is_killed_at_any_moment_leaves_a_whole_file(writes: int, tmp_path: Path) -> None:
-    writer = subprocess.Popen([sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE,
-                              env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
-    for _ in range(writes):
-        assert writer.stdout.readline()
-    writer.kill()
-    writer.communicate(timeout=LIMIT_S)
-    data = (tmp_path / "file").read_bytes()
-    assert (len(data) >= 200_000, len(set(data))) == (True, 1)
-    assert ResultStore(str(tmp_path)).names() == {"file"}
-
-
 def test_workers_of_ray_give_the_same_if_one_dies(tmp_path: Path, control: Path, expected: Files) -> None:
     pytest.importorskip("ray")
     (control / "die-2").touch()

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
-import fsspec
 import pytest
 from engine_tasks import CONFIGURATION, MadeUp, contents, shards_of
 from waiting import until
@@ -111,21 +110,6 @@ def test_an_evaluation_in_a_store_has_the_rows_of_one_on_a_disk(tmp_path: Path) 
     assert list(run_rows(uri)) == list(run_rows(tmp_path))
     there = ResultStore(uri)
     assert {name: there.read(name) for name in contents(tmp_path)} == contents(tmp_path)
-
-
-def test_a_store_that_fails_midway_keeps_what_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    uri, seen = f"memory://{tmp_path.name}", list[object]()
-    lost = MagicMock(side_effect=OSError("the connection was closed"))
-
-    def watch(outcome: object) -> None:
-        seen.append(outcome)
-        if len(seen) == 3:
-            monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "pipe_file", lost)
-
-    with pytest.raises(StoreError, match=r"with --resume: 3 of 6 parts are stored and kept"):
-        evaluated(uri, shards_of(6), watch=watch)
-    monkeypatch.undo()
-    assert evaluated(uri, shards_of(6), resume=True).reused == 3
 
 
 def test_only_what_dead_writers_left_is_tidied_away(tmp_path: Path) -> None:

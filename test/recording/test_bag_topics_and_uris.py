@@ -3,7 +3,6 @@
 
 import itertools
 import logging
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -278,20 +277,6 @@ def test_what_has_a_scheme_is_remote_and_is_joined_as_such() -> None:
     assert joined("s3://b/run/", "run.mcap") == "s3://b/run/run.mcap"
     assert joined("file:///bags/a%20b", "x") == "/bags/a b/x"
     assert local_path("file:///bags/a") == Path("/bags/a")
-
-
-def test_a_stream_gives_the_bytes_of_its_file_wherever_it_is_read() -> None:
-    data = bytes(range(256)) * 4096
-    stream = RangedStream(lambda first, last: data[first:last], len(data))
-    stream.expect([(100_000, 300_000)])
-    end = len(data) - 3
-    places = ((0, 10), (99_990, 20), (100_010, 199_000), (299_999, 5), (end, 10), (700_000, 300_000))
-    for at, length in places:
-        stream.seek(at)
-        assert stream.read(length) == data[at : at + length]
-    stream.seek(-4, os.SEEK_END)
-    assert stream.read() == data[-4:]
-    assert stream.read(1) == b""
 
 
 def test_a_short_index_fetches_little_and_a_long_one_few_ranges() -> None:

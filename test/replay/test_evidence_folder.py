@@ -3,7 +3,6 @@
 
 import json
 import os
-import shutil
 import signal
 import stat
 import subprocess
@@ -155,57 +154,6 @@ def test_a_node_that_is_killed_before_the_rename_leaves_no_bundle(tmp_path: Path
     EvidenceStore(tmp_path, 10**9, 10).keep("OK", T0 + 1, writes(10))
     assert not left.exists()
     assert len(bundles_in(tmp_path)) == 2
-
-
-FULL = """
-import json, os, subprocess, sys
-from pathlib import Path
-from evidence_desk import EvidenceDesk
-
-folder, read_only = Path(%r), %r
-desk = EvidenceDesk(folder, most_bytes=10**9).standing()
-if read_only:
-    desk.answered("the chick")
-    desk.until_kept(1)
-    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
-statuses = [desk.answered("the chick").status.value for _ in range(6)]
-desk.keeper.close(30.0)
-state = desk.keeper
-from spatial_vlm_ros.recording.evidence.bundle import read_bundle
-from spatial_vlm_ros.recording.evidence.bundle import bundles_in
-whole = [read_bundle(path).record.instruction for path in bundles_in(folder)]
-print(json.dumps({"statuses": statuses, "kept": state.kept, "failed": state.failed, "trouble": state.trouble,
-                  "warned": desk.warned, "whole": len(whole), "others": len(os.listdir(folder)) - len(whole)}))
-"""
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> list[str]:
-    """Words before a command that give it a disk of 2 MB at tmp_path/disk, which nobody else sees."""
-    if shutil.which("unshare") is None:
-        pytest.skip("no unshare")
-    (tmp_path / "disk").mkdir()
-    mount = f'mount -t tmpfs -o size=2m tmpfs {tmp_path}/disk && exec "$@"'
-    words = ["unshare", "-rm", "sh", "-c", mount, "sh"]
-    if subprocess.run([*words, "true"], check=False, capture_output=True).returncode:
-        pytest.skip("this user may mount nothing in a namespace of its own")
-    return words
-
-
-@pytest.mark.live
-@pytest.mark.parametrize("read_only", [False, True])
-def test_a_full_or_read_only_disk_costs_no_answer(tmp_path: Path, small_disk: list[str], read_only: bool) -> None:
-    """It is said, and costs no bundle that was kept."""
-    with child(FULL % (str(tmp_path / "disk"), read_only), *small_disk) as done:
-        out, _ = done.communicate(timeout=DEADLINE)
-    said = json.loads(out)
-    assert said["statuses"] == ["AMBIGUOUS"] * 6
-    assert said["kept"] == said["whole"] >= 1
-    assert said["failed"] == (6 if read_only else 6 - said["kept"]) > 0
-    assert len(said["warned"]) == 1
-    assert ("Read-only" if read_only else "No space left") in said["trouble"]
-    if not read_only:
-        assert said["others"] == 0
 
 
 def keep(*arguments: str | Path, out: Path) -> Result:

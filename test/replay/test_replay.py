@@ -27,10 +27,8 @@ from spatial_vlm_ros.parameters import DepthConfig, Settings, StreamConfig, conf
 from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.imported_detections import GivenDetections
 from spatial_vlm_ros.recording.bags.topics import (
-    CAMERA_INFO,
     COMPRESSED_IMAGE,
     DEFINITIONS,
-    TF_MESSAGE,
     choose_roles,
     open_bag,
 )
@@ -449,19 +447,6 @@ def bags(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         store.register(get_types_from_msg(text.replace("[<=1]", "[]"), name))
     convert([folder / "new"], folder / "old.bag", "mcap", 8, None, "file", None, store, [], [], [], [])
     return folder / "new", folder / "old.bag"
-
-
-def test_topics_and_messages_have_the_names_of_ros_2(bags: tuple[Path, Path]) -> None:
-    with open_bag(bags[1]) as old, open_bag(bags[0]) as new:
-        assert old.topics == new.topics
-        assert old.start_ns == new.start_ns == T0
-        infos = [m.decode() for m in old.messages({"/rgb/camera_info"})]
-        others = [m.decode() for m in new.messages({"/rgb/camera_info"})]
-        assert len(infos) == 3
-        assert np.array_equal(infos[0].k, others[0].k)
-        assert (infos[0].width, infos[0].header.stamp.sec) == (others[0].width, others[0].header.stamp.sec)
-        assert old.topics["/rgb/camera_info"] == CAMERA_INFO
-        assert old.topics["/tf_static"] == TF_MESSAGE
 
 
 def test_the_answers_are_the_same(bags: tuple[Path, Path]) -> None:

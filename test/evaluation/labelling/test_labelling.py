@@ -17,7 +17,7 @@ from tables import tables
 from spatial_vlm_lab.labelling import truth_proposal
 from spatial_vlm_lab.labelling.session import UNSAVED, LabelSession
 from spatial_vlm_lab.scoring.outcome import judge
-from spatial_vlm_ros.errors import FileError, InputError, StaleCaseError
+from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.recording.cases import CaseLine, load_cases
 from spatial_vlm_ros.recording.replay import answer_cases
 from spatial_vlm_ros.resolver import Answered, Resolver
@@ -241,20 +241,6 @@ def test_a_case_shows_objects_answer_proposal_and_the_scene_from_above(opened: O
         opened(*(f"the cup {n}" for n in range(50_001)))
 
 
-def test_accepted_corrected_and_written_are_told_apart(opened: Open, frames: Path) -> None:
-    session = opened(BEHIND, "the cup")
-    assert accept(session, 0)["by"] == "accepted"
-    session.case(1)
-    assert session.decide(1, {"status": "OK", "id": "box"}, ["wrong answer"])["by"] == "corrected"
-    blind = opened("the box", blind=True)
-    number = next(n for n, one in enumerate(blind.overview()["cases"]) if one["words"] == "the box")
-    done = blind.decide(number, {"status": "OK", "id": "box"})
-    assert (done["by"], done["agrees"], done["unchanged"], done["saved"]) == ("written", True, False, True)
-    by_words = {line["instruction"]: line for line in lines_of(frames)}
-    assert [by_words[words]["by"] for words in (BEHIND, "the cup", "the box")] == ["accepted", "corrected", "written"]
-    assert by_words["the cup"]["kind"] == ["wrong answer"]
-
-
 def test_blind_shows_no_answer_before_a_decision_or_until_it_is_revealed(opened: Open) -> None:
     session = opened(BEHIND, blind=True)
     shown = session.case(0)
@@ -281,17 +267,6 @@ def test_a_truth_that_is_left_as_it_is_keeps_its_bytes(opened: Open, frames: Pat
     (line,) = lines_of(frames)
     assert line["x"] == 1.5
     assert line["expect"] == {"status": "OK", "id": "box"}
-
-
-def test_a_truth_that_is_written_more_finely_than_the_page_does_keeps_its_bytes(opened: Open, frames: Path) -> None:
-    place = {"relation": "on", "anchor_id": "cup", "anchor_also": ["box"], "region_center": [0.123456, 0, 1],
-             "region_half": [0.1, 0.1, 0]}  # fmt: skip
-    given = case("f1", BEHIND, status="OK", id="cup", label="mug", box=[10.25, 20, 300.123, 400], place=place)
-    session = opened(lines=[given])
-    before = (frames / "cases.jsonl").read_bytes()
-    sent = {**given["expect"], "place": {name: place[name] for name in place if name != "anchor_also"}}
-    assert session.decide(0, sent)["unchanged"]
-    assert (frames / "cases.jsonl").read_bytes() == before
 
 
 def test_objects_of_a_grounder_are_written_by_label_and_box(opened: Open, frames: Path) -> None:
@@ -369,20 +344,6 @@ def test_ids_and_boxes_of_other_objects_stand_as_evaluate_takes_them(opened: Ope
     assert expects(frames) == [{"status": "OK", "id": "old_7", "label": "cup"}]
 
 
-def test_a_file_that_somebody_else_wrote_waits_for_the_person(opened: Open, frames: Path) -> None:
-    session = opened(BEHIND, lines=[case("f1", "the cup", "cup")])
-    theirs = json.dumps(case("f1", "the box", "box")) + "\n"
-    (frames / "cases.jsonl").write_text(theirs)
-    done = accept(session, 1)
-    assert (done["saved"], done["by_somebody_else"], done["lacking"]) == (False, True, 1)
-    assert (frames / "cases.jsonl").read_text() == theirs
-    assert session.save()["by_somebody_else"]  # saved again without a word is still refused
-    assert session.save(merge=True)["saved"]
-    assert [one["instruction"] for one in lines_of(frames)] == ["the box", BEHIND]
-    listed = [(one["words"], one["state"]) for one in session.overview()["cases"]]
-    assert listed[:2] == [("the box", "in the file"), (BEHIND, "decided")]
-
-
 def test_what_the_file_lost_is_to_do_and_what_cannot_be_saved_is_beside(opened: Open, frames: Path) -> None:
     session = opened(BEHIND)
     assert session.close() is None
@@ -399,20 +360,6 @@ def test_what_the_file_lost_is_to_do_and_what_cannot_be_saved_is_beside(opened: 
     assert beside == frames.resolve() / f"cases.jsonl{UNSAVED}"
     assert [json.loads(line)["frame"] for line in beside.read_text().splitlines()] == ["f1"]
     assert (frames / "cases.jsonl").read_text() == "theirs\n"
-
-
-def test_a_case_that_was_decided_elsewhere_since_it_was_shown_is_not_overwritten(opened: Open, frames: Path) -> None:
-    session = opened(BEHIND)
-    one, other = session.case(0), session.case(0)
-    session.decide(0, {"status": "NOT_FOUND"}, None, BEHIND, seen=one["seen"])
-    with pytest.raises(StaleCaseError, match="in another tab"):
-        session.decide(0, {"status": "AMBIGUOUS"}, None, BEHIND, seen=other["seen"])
-    assert expects(frames) == [{"status": "NOT_FOUND"}]
-    session.decide(0, {"status": "AMBIGUOUS"}, None, BEHIND, seen=session.case(0)["seen"])
-    assert expects(frames) == [{"status": "AMBIGUOUS"}]
-    session.undo()
-    with pytest.raises(StaleCaseError):
-        session.decide(0, {"status": "AMBIGUOUS"}, None, BEHIND, seen="")
 
 
 @pytest.mark.parametrize(
