@@ -129,13 +129,6 @@ def test_a_can_whose_foot_a_wall_hides_reaches_the_table(tabletop: Tabletop, wal
     assert obj.occluder == "front"
 
 
-def test_a_bottle_of_which_a_twentieth_is_seen_is_occluded(tabletop: Tabletop) -> None:
-    front = tabletop.block("front", 0, -0.08, (0.2, 0.04, 0.225), colour="grey", label="box")
-    seen = tabletop.see(tabletop.can("a", 0, 0.05, height=0.22, label="bottle"), front, eye=tabletop.pitched(22))
-    assert seen.visible_fraction["a"] < 0.1
-    assert tabletop.ask(seen, "the bottle").status is Status.OCCLUDED
-
-
 def test_what_is_narrow_above_is_as_deep_as_wide(tabletop: Tabletop) -> None:
     for elevation in (20, 35, 50):
         obj, _, _ = tabletop.lift_one(tabletop.ball("ball", 0.0, 0.0, 0.05), eye=tabletop.pitched(elevation))

@@ -128,13 +128,6 @@ def test_what_is_open_and_shows_is_asked(asked: Asked, tabletop: Table, bodies: 
         assert judge.asked == [("behind", "far", "cup"), ("behind", "near", "cup")]
 
 
-def test_no_more_than_the_stated_number_is_asked_and_off_asks_nothing(asked: Asked, two_sides: Rendering) -> None:
-    answer, judge = asked(two_sides, BEHIND, behind, mode="report", judge={"most_relations": 1})
-    assert len(judge.asked) == len(answer.judge.relations) == 1
-    answer, judge = asked(two_sides, BEHIND, behind, mode="off")
-    assert (answer.judge, judge.asked) == (None, [])
-
-
 @pytest.mark.parametrize(("pitch", "n"), [(72.0, 2), (78.0, 0)])
 def test_a_camera_straight_down_is_not_asked_about_sides(asked: Asked, tabletop: Table, pitch: float, n: int) -> None:
     seen = tabletop.scene("cup cup 0 0; can a -0.1 0.15; can b 0.1 -0.15", eye=tabletop.pitched(pitch))
@@ -322,12 +315,6 @@ def test_what_is_asked_about_is_in_the_picture_on_the_side_on_which_it_is(
         ahead, there = points[0, :2] - eye[:2], points[1, :2] - eye[:2]
         to_the_left = ahead[0] * there[1] - ahead[1] * there[0] > 0
         assert (u[1] < u[0]) == to_the_left
-
-
-def test_relations_that_are_no_sides_always_show(camera: PinholeCamera) -> None:
-    up = np.array([0.4, -0.7, -0.59])
-    assert all(shows_side(one, HIGH, LOW, camera, up) for one in ("behind", "in front of", "on", "under", "inside"))
-    assert not shows_side("left of", HIGH, LOW, camera, up)
 
 
 @pytest.mark.parametrize("roll", [-28, -10, 0, 20, *(pytest.param(r, marks=pytest.mark.slow) for r in (-20, 10, 28))])

@@ -24,7 +24,7 @@ from spatial_vlm_ros.parameters import DepthConfig, LiftConfig, PlaceConfig, Rel
 from spatial_vlm_ros.sim.tabletop import Body, Rendering, World, look_at, noisy, render
 from spatial_vlm_ros.spatial import destination as placement_changes
 from spatial_vlm_ros.spatial.answer import target_of
-from spatial_vlm_ros.spatial.free_space import measured_widths, nearest_points
+from spatial_vlm_ros.spatial.free_space import measured_widths
 from spatial_vlm_ros.spatial.layout import Layout, lay_out
 from spatial_vlm_ros.spatial.placement import PlaceRequest, Placing, find_places
 from spatial_vlm_ros.types import Detection, Distance, FrameOfReference, PinholeCamera, Resolution, RgbdFrame, Status
@@ -363,14 +363,6 @@ def test_the_limit_is_the_one_that_leaves_the_least_to_spare(tabletop: Table) ->
     found = reason(tabletop.ask(tabletop.see(UNIT, brick, **rendered_tables.LEVEL), "put the brick on the lower shelf"))
     assert "clear above it" in found.text
     assert found.text.startswith("on the lowest shelf")
-
-
-def test_gaps_between_outlines() -> None:
-    square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float64)
-    assert nearest_points(square, square + np.array([1.5, 0.0]))[0] == pytest.approx(0.5)
-    assert nearest_points(square, square + np.array([4.0, 5.0]))[0] == pytest.approx(5.0)
-    assert nearest_points(square, square / 2 + 0.1)[0] == 0.0
-    assert nearest_points(square, square + np.array([0.9, 0.9]))[0] == 0.0
 
 
 def test_what_is_named_to_be_taken_away_leaves_a_place(tabletop: Table) -> None:
