@@ -81,15 +81,6 @@ def test_products_are_those_of_complex_numbers_and_turning_a_grid_keeps_lengths(
     assert torch.allclose(turned.norm(dim=-1), x.norm(dim=-1), atol=1e-5)
 
 
-@pytest.mark.parametrize("scheme", ["axial", "chunked", "interleaved"])
-def test_axes_are_told_apart(scheme: str) -> None:
-    axes, angles_of = SCHEMES[scheme]
-    query, key = torch.randn(2, 1, SIZE, generator=torch.Generator().manual_seed(1))
-    steps = torch.cat([torch.zeros(axes, 1), torch.eye(axes), -torch.eye(axes)], dim=1).long()
-    products = rotary.rotate(query, angles_of(torch.zeros(axes, 1)))[0] @ rotary.rotate(key, angles_of(steps)).T
-    assert len({round(float(value), 3) for value in products}) == 2 * axes + 1
-
-
 def test_axial_angles_follow_the_published_formula_and_a_published_vision_tower() -> None:
     angles = axial_angles(torch.tensor([[3], [5]]), 8)[0]
     assert angles.tolist() == pytest.approx([3.0, 0.03, 5.0, 0.05] * 2)

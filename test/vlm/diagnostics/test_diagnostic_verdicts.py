@@ -326,28 +326,6 @@ def test_an_object_is_drawn_where_a_pinhole_camera_sees_it() -> None:
     assert obj.depth == pytest.approx(offset @ forward)
 
 
-def test_truth_of_depth_is_the_distance_of_the_objects(monkeypatch: pytest.MonkeyPatch) -> None:
-    from spatial_vlm_ros.vlm.diagnostics import items
-
-    drawn: list[tuple[DrawnObject, DrawnObject]] = []
-
-    def keep(objects: tuple[DrawnObject, DrawnObject]) -> np.ndarray:
-        drawn.append(objects)
-        return np.zeros((4, 4, 3), np.uint8)
-
-    monkeypatch.setattr(items, "draw_tabletop", keep)
-    every_item = [item for seed in range(4) for item in items.depth_group("g", np.random.default_rng(seed))]
-    assert len(drawn) == 2 * len(every_item)
-    for item, plain, swapped in zip(every_item, drawn[::2], drawn[1::2], strict=True):
-        other = next(choice for choice in item.plain.choices if choice != item.truth)
-        for objects, truth in ((plain, item.truth), (swapped, other)):
-            away = [math.dist((0, 0, 0.75), (t.x, t.y, t.lift + t.size / 2)) for t in objects]
-            pick = np.argmax(away) if "farther" in item.plain.question else np.argmin(away)
-            assert f"{objects[pick].colour} {objects[pick].shape}" == truth
-            assert abs(away[0] - away[1]) > 0.2
-        assert sorted(t.lift for t in plain) == sorted(t.lift for t in swapped)
-
-
 def test_truths_cues_and_sides_are_crossed_and_each_candidate_is_the_truth_equally_often() -> None:
     groups = defaultdict(list)
     for item in every_item():

@@ -2,13 +2,11 @@
 """Other encoders in the class LLaVA, several layers side by side, and the published objective of regions."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("torch")
-import numpy as np
 import torch
 from small_scorers import ENCODERS, IMAGE, prompt, small_vlm, vision_config
 from transformers import BertConfig, CLIPVisionConfig, LlavaConfig, LlavaForConditionalGeneration, Siglip2VisionConfig
@@ -272,64 +270,6 @@ def test_regions_of_an_image_do_not_see_each_other() -> None:
         together, alone = ask(tokens, prompts), [ask(tokens, prompts[:, m : m + 1]) for m in range(3)]
         assert torch.allclose(together, torch.cat(alone, dim=1), atol=1e-9)
         assert torch.pdist(together[0]).min().item() > 1e-3
-
-
-class Images:
-    """What a frozen encoder could give: 4 x 4 tokens that tell their places, different objects at chance cells."""
-
-    def __init__(self, objects: int, width: int) -> None:
-        self.rng = torch.Generator().manual_seed(0)
-        self.objects, self.sizes = objects, (width, 16)
-        self.captions = torch.nn.functional.normalize(torch.randn(8, 16, generator=self.rng), dim=-1)
-        self.seen, self.places = (torch.randn(count, width, generator=self.rng) for count in (8, 16))
-
-    def batch(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Tokens (16, 16, W), boxes (16, M, 4) of the things' cells, captions (16, M, 16)."""
-        kinds, cells = (torch.stack([torch.randperm(count, generator=self.rng)[: self.objects] for _ in range(16)])
-                        for count in (8, 16))  # fmt: skip
-        tokens = self.places.repeat(16, 1, 1)
-        tokens.scatter_add_(1, cells[..., None].expand(-1, -1, self.sizes[0]), self.seen[kinds])
-        x, y = cells % 4, cells // 4
-        return tokens, torch.stack([x, y, x + 1, y + 1], dim=-1) / 4, self.captions[kinds]
-
-
-def learnt(modules: list[torch.nn.Module], steps: int, loss_of: Callable[[], torch.Tensor]) -> float:
-    optimizer = torch.optim.Adam([value for module in modules for value in module.parameters()], 3e-3)
-    losses = []
-    for _ in range(steps):
-        loss = loss_of()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return sum(losses[-10:]) / 10
-
-
-def test_the_prompter_learns_which_caption_a_box_has() -> None:
-    torch.manual_seed(0)
-    images = Images(objects=4, width=32)
-    prompter = cloc.Prompter(*images.sizes)
-
-    def loss_of() -> torch.Tensor:
-        tokens, boxes, texts = images.batch()
-        return cloc.region_text_loss(prompter.of_boxes(tokens, boxes).flatten(0, 1), texts.flatten(0, 1), 0.1)
-
-    without_looking = math.log(64 - 7)  # 64 regions; the same caption is eight times there on average
-    assert learnt([prompter], 150, loss_of) < 0.5 * without_looking
-
-
-@pytest.mark.slow
-def test_prompter_and_head_learn_where_the_object_of_a_caption_is() -> None:
-    torch.manual_seed(0)
-    images = Images(objects=2, width=64)
-    prompter, head = cloc.Prompter(*images.sizes), cloc.BoxHead(images.sizes[1])
-
-    def loss_of() -> torch.Tensor:
-        tokens, boxes, texts = images.batch()
-        return cloc.grounding_loss(head(prompter.of_texts(tokens, texts)), boxes)
-
-    without_looking = float(np.var([0, 0.25, 0.5, 0.75]))  # the mean box, always
-    assert learnt([prompter, head], 250, loss_of) < 0.5 * without_looking
 
 
 @pytest.mark.parametrize("sizes", [(0, 4), (10, 4), (16, 0)])

@@ -240,27 +240,6 @@ def test_offsets_go_to_each_of_several_layers_and_a_class_token_stays_as_it_is()
     assert same.tolist() == [True] + [False] * 16
 
 
-@pytest.mark.parametrize("kind", ["llava", "paligemma"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("remedy", ["pin", "norm"])
-def test_it_alone_learns_on_a_frozen_model(kind: str, dtype: torch.dtype, remedy: str) -> None:
-    model = small_vlm(kind, dtype=dtype).requires_grad_(False)
-    inputs, put = prompt(kind, dtype=dtype), put_pin if remedy == "pin" else norms.put_norm
-    learns = pin_of() if remedy == "pin" else norms.PublishedNorm(64, 0.4, 2.0)
-    put(parts_of(model), learns, allow_untrained=True)
-    optimizer = torch.optim.Adam(learns.parameters(), 1e-3 if remedy == "pin" else 0.1)
-    losses = []
-    for _ in range(5):
-        loss = model(**inputs, labels=inputs["input_ids"]).loss
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
-    assert all(value.grad is None for value in model.parameters())
-    assert all(float(value.grad.abs().max()) > 0 for value in learns.parameters())
-
-
 def put_on(kind: str, pin: Pin) -> None:
     put_pin(parts_of(small_vlm(kind)), pin, allow_untrained=True)
 
