@@ -423,29 +423,6 @@ def test_rounding_is_clipped_not_more(name: str, rounded: tuple[float, float], b
         to_pixels([beyond], CONVENTIONS[name], SIZE, RESIZED)
 
 
-@given(
-    name=st.sampled_from(sorted(CONVENTIONS)),
-    x=st.floats(0, 1),
-    y=st.floats(0, 1),
-    width=st.integers(1, 5000),
-    height=st.integers(1, 5000),
-)
-def test_every_place_in_the_image_stays_in_it(name: str, x: float, y: float, width: int, height: int) -> None:
-    convention = CONVENTIONS[name]
-    sides: Any = {"pixel": (width, height), "resized": (7, 9), "fraction": (1, 1), "percent": (100, 100)}
-    span = sides.get(convention.unit, (convention.bins - 1 or 1000,) * 2 if convention.bins else (1000, 1000))
-    place = (x * span[0], y * span[1])
-    if convention.unit == "square":
-        side = max(width, height)
-        place = ((x * width + (side - width) // 2) / side, (y * height + (side - height) // 2) / side)
-    ((u, v),) = to_pixels([place if convention.order == "xy" else place[::-1]], convention, (width, height), (7, 9))
-    assert 0 <= u <= width
-    assert 0 <= v <= height
-    half = 1.0 / convention.bins if convention.bins else 1e-9
-    assert u / width == pytest.approx(x, abs=half)
-    assert v / height == pytest.approx(y, abs=half)
-
-
 @pytest.mark.parametrize(("values", "name", "sizes", "error", "words"), TABLES["no place"])
 def test_what_is_no_place_is_refused(values: Any, name: str, sizes: list[list[int]], error: str, words: str) -> None:
     with pytest.raises(getattr(errors, error), match=words):

@@ -29,8 +29,6 @@ from spatial_vlm_ros.sim.faults.grounder import FaultyGrounder
 from spatial_vlm_ros.types import MODEL_DOMAINS, Detection, ImageDomain, Mask, NounPhrase, Rgb, Status
 
 TABLES = tables(__file__)
-
-IMAGE = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 Box = tuple[float, float, float, float]
 ASK = {"second_opinion": {"ask": True}}
 
@@ -323,14 +321,6 @@ def test_a_simulated_frame_is_answered_and_a_backend_declares_known_words(monkey
     monkeypatch.setattr(worker_models.Obedient, "domain", "Simulated", raising=False)
     with pytest.raises(ModelError, match="declare one of unknown, simulated, photographs, any"):
         load_grounder("worker_models:Obedient")
-
-
-@pytest.mark.parametrize(("gate", "images", "status"), TABLES["gate"])
-def test_parameters_name_a_domain_or_allow_another(gate: dict[str, object], images: ImageDomain, status: str) -> None:
-    resolver = Resolver(config_from({"domain_gate": gate}), Trained("simulated"))
-    assert resolver.resolve(replace(FRAME, domain=images), WORDS).status.name == status
-    with pytest.raises(InputError, match="unknown or simulated or real"):
-        replace(FRAME, domain="rendered")
 
 
 def test_a_second_opinion_is_guarded_and_what_wraps_a_grounder_has_its_domain() -> None:

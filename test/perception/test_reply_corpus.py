@@ -29,7 +29,6 @@ TAKEN = {
     "bopask-pose", "adv-code", "adv-index-image", "adv-pixels-words", "adv-whole-image",
 }  # fmt: skip
 """Read, though a person would not: nothing in the text says so, or only in passing."""
-UNSEEN = 0.3  # of a side: more than the reader clips
 
 Place = tuple[float, ...]
 
@@ -173,19 +172,6 @@ def test_a_reply_cut_off_anywhere_is_read_as_a_part_or_refused(reply: dict[str, 
         except ReplyError:
             continue
         assert {(one.box_xyxy, one.point_xy) for one in part} <= whole
-
-
-def test_a_list_cut_off_is_said_to_be_so() -> None:
-    text = 'Here:\n```json\n[{"bbox_2d": [1, 2, 3, 4], "label": "a"}, {"point_2d": [5, 6], "label": "b"}]'
-    first = text.index("}, {") + 1
-    for end in range(text.index("[") + 1, first):
-        with pytest.raises(ReplyError, match="cut off"):
-            places_of(text[:end])
-    for end in range(first, len(text) - 2):
-        part = reading(text[:end])
-        assert part.cut
-        assert [one.label for one in part.places] == ["a"]
-    assert not reading(text).cut
 
 
 def test_the_error_carries_what_is_needed_to_see_why_and_the_hint_every_convention_that_would_fit() -> None:

@@ -224,11 +224,6 @@ def test_an_error_in_the_model_keeps_the_worker_until_the_third_in_a_row(obedien
     assert obedient.pid != pid
 
 
-def test_an_answer_that_is_no_grounding_is_an_error_of_the_model() -> None:
-    with WorkerGrounder("worker_models:Careless") as grounder, pytest.raises(ModelError, match=r"\(P, N\)"):
-        grounder.ground(IMAGE, [CUP])
-
-
 SAID = {
     "text": b"Traceback (most recent call last)",
     "a length that is none": framed(b"", -2),
@@ -320,29 +315,6 @@ def test_a_request_after_a_cancelled_one_has_its_own_limit(obedient: WorkerGroun
     assert_works(obedient)
 
 
-def test_a_resolver_keeps_timeout_and_cancellation_apart_from_errors(obedient: WorkerGrounder, tmp_path: Path) -> None:
-    class Ordered:
-        def __init__(self, *phrases: NounPhrase) -> None:
-            self.phrases = phrases
-
-        def ground(self, rgb: np.ndarray, phrases: list[NounPhrase]) -> Grounding:
-            return obedient.ground(rgb, [*self.phrases, *phrases])
-
-    frame, _ = chicks_and_cup_frame()
-    started = tmp_path / "started"
-    canceller = threading.Thread(target=lambda: (until(started.exists, "the model runs"), obedient.cancel()))
-    canceller.start()
-    hanging = Resolver(grounder=Ordered(*order("hang", started)))
-    assert hanging.resolve(frame, "the cup").status is Status.CANCELLED
-    canceller.join()
-    obedient.timeout_s = 0.2
-    assert hanging.resolve(frame, "the cup").status is Status.TIMEOUT
-    obedient.timeout_s = 20.0
-    exits = Resolver(grounder=Ordered(*order("exit"))).resolve(frame, "the cup")
-    assert exits.status is Status.MODEL_ERROR
-    assert "giving up" in exits.message
-
-
 def test_closing_leaves_no_process_no_zombie_and_no_descriptor(tmp_path: Path) -> None:
     def descriptors() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
@@ -408,14 +380,6 @@ def questions(*relations: str) -> list[RelationQuestion]:
 
 def report_of(answer: Resolution) -> JudgeReport:
     return answer.judge
-
-
-def test_a_worker_refers_as_its_backend_does(worker: Worker) -> None:
-    grounder, own = worker("worker_models:Echoing"), worker_models.Echoing()
-    for words in ("the chick behind the cup", "größte Dose", "", "nothing"):
-        assert grounder.refer(IMAGE, words) == own.refer(IMAGE, words)
-    assert grounder.ground(IMAGE, [CUP]).detections == ()
-    assert grounder.refer(IMAGE, "again") == own.refer(IMAGE, "again")
 
 
 def test_the_whole_way_through_a_worker(worker: Worker) -> None:

@@ -93,11 +93,6 @@ class Obedient:
         os.write(int(sys.argv[1]), bytes.fromhex(hexadecimal))
 
 
-class Careless:
-    def ground(self, *_: object) -> Grounding:
-        return Grounding((), np.zeros(3))
-
-
 def chicks() -> GivenDetections:
     from spatial_vlm_ros.sim.examples import chicks_and_cup_frame  # the other models start faster without it
 

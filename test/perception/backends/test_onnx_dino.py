@@ -37,7 +37,7 @@ from spatial_vlm_ros.perception.backends.loading import pretrained
 from spatial_vlm_ros.perception.backends.onnx_detector import INPUTS, OUTPUTS
 from spatial_vlm_ros.perception.backends.phrase_boxes import Boxes, asked_as, merged
 from spatial_vlm_ros.perception.grounder import Grounding
-from spatial_vlm_ros.perception.model_export import TOLERANCE, DinoExport, convert, export_model, masks_of_text
+from spatial_vlm_ros.perception.model_export import TOLERANCE, DinoExport, convert, masks_of_text
 from spatial_vlm_ros.types import Detection, NounPhrase
 
 TABLES = tables(__file__)
@@ -285,34 +285,12 @@ def test_boxes_and_scores_are_those_of_torch(exported: tuple[Path, Path], size: 
     options = {"threshold": "0.5", "at_once": at_once}
     found = opened(exported[1], **options).boxes(patches(size), CATEGORIES)
     expected = loaded(exported[0], **options).boxes(patches(size), CATEGORIES)
+    assert opened(exported[1]).thresholds == loaded(exported[0]).thresholds
     assert len(expected.score) > 10
     np.testing.assert_allclose(found.xyxy, expected.xyxy, atol=0.01)
     np.testing.assert_allclose(found.score, expected.score, atol=1e-4)
     np.testing.assert_allclose(found.fit, expected.fit, atol=1e-4)
     assert np.ptp(expected.fit, axis=0).min() > 0.05  # what is compared differs between boxes
-
-
-def test_detections_match_and_defaults_are_those_of_the_backend_with_torch(exported: tuple[Path, Path]) -> None:
-    options = {"threshold": "0.5", "text_threshold": "0.4"}
-    found = opened(exported[1], **options).ground(patches(), PHRASES)
-    expected = loaded(exported[0], **options).ground(patches(), PHRASES)
-    assert len(expected.detections) > 3
-    assert [d.label for d in found.detections] == [d.label for d in expected.detections]
-    np.testing.assert_allclose(found.match, expected.match, atol=1e-3)
-    boxes = [[d.box_xyxy for d in one.detections] for one in (found, expected)]
-    np.testing.assert_allclose(*boxes, atol=0.01)
-    assert opened(exported[1]).thresholds == loaded(exported[0]).thresholds
-
-
-def test_boxes_of_images_of_another_shape_stay_inside_them(exported: tuple[Path, Path]) -> None:
-    detector = opened(exported[1], threshold="0.5", text_threshold="0")
-    for height, width in ((128, 90), (64, 200), (40, 40), (600, 90)):
-        found = detector.ground(patches((height, width)), PHRASES)
-        assert found.detections
-        for detection in found.detections:
-            left, top, right, bottom = detection.box_xyxy
-            assert 0 <= left < right <= width
-            assert 0 <= top < bottom <= height
 
 
 @pytest.mark.parametrize(("number_format", "off"), [("fp16", 0.05), ("int8", 0.5)])
@@ -347,18 +325,6 @@ def test_the_graph_has_the_inputs_that_are_documented_and_standard_operators(exp
     }  # fmt: skip
     assert tuple(shapes) == INPUTS
     assert [one.name for one in model.graph.output] == [*OUTPUTS, "proposals"]
-
-
-def test_other_graphs_are_left(exported: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def other(made: DinoExport, folder: Path) -> None:
-        shutil.copy(exported[1] / "model.onnx", folder / "model.onnx")
-        with torch.no_grad():
-            made.model.bbox_embed[-1].layers[-1].bias.add_(0.01)
-
-    monkeypatch.setattr(DinoExport, "write_graphs", other)
-    with pytest.raises(ModelError, match="differ from transformers"):
-        export_model(str(exported[0]), tmp_path / "dino", image=SIZE)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_longest_px_makes_the_graph_smaller(exported: tuple[Path, Path]) -> None:

@@ -2,19 +2,16 @@
 """OWL-ViT and OWLv2 through transformers and ONNX Runtime: images, boxes and scores are those of transformers."""
 
 import dataclasses
-import importlib.util
 import json
 import re
 import shutil
 import sys
-import types
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -23,8 +20,6 @@ from tables import tables
 pytest.importorskip("tiny_folders")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
-import torch
-import transformers
 from tiny_folders import SIZE, Folders, answered_without, edit, opened, patches
 from tiny_folders import refusal as refused_by
 from tiny_models import PHRASES, by_transformers, owl, published, tokenizer
@@ -45,7 +40,6 @@ from spatial_vlm_ros.types import NounPhrase
 TABLES = tables(__file__)
 
 SLOW = {"owlvit": OwlViTImageProcessorPil, "owlv2": Owlv2ImageProcessorPil}
-FAST = {"owlvit": "OwlViTImageProcessor", "owlv2": "Owlv2ImageProcessor"}
 SIZES = ((480, 640), (720, 1280), (333, 201), (1200, 1100), (5, 7), (6, 40), (960, 960), (1500, 60))
 BARE = {"prompt": "{}", "threshold": "0"}
 FEW = ((720, 1280), (333, 201), (5, 7), (6, 40))
@@ -117,27 +111,6 @@ def test_size_mean_and_std_are_those_of_the_files(family: str, told: dict[str, A
     got = owl_preparation(family, told)(noise((200, 300)))
     assert got.shape == (1, 3, height, width)
     np.testing.assert_allclose(got, expected, atol=5e-6)
-
-
-@pytest.mark.parametrize("size", [(480, 640), (720, 1280), (1200, 1100)])
-@pytest.mark.parametrize("family", SLOW)
-@pytest.mark.skipif(importlib.util.find_spec("torchvision") is None, reason="fast processors need torchvision")
-def test_pixels_are_near_those_of_the_fast_processor(family: str, size: tuple[int, int]) -> None:
-    """The fast ones differ from the slow ones: two steps of 255 of the filter, and OWLv2's outermost pixels."""
-    smooth = cv2.GaussianBlur(noise(size), (9, 9), 3)
-    expected = getattr(transformers, FAST[family])()(images=[smooth], return_tensors="pt")["pixel_values"].numpy()
-    difference = np.abs(owl_preparation(family, {})(smooth) - expected)
-    assert difference.mean() < 5e-4
-    assert difference[..., 2:-2, 2:-2].max() < 0.05
-
-
-@pytest.mark.parametrize("size", [(480, 640), (640, 480), (77, 77)])
-@pytest.mark.parametrize("family", SLOW)
-def test_boxes_are_those_of_the_post_processing(family: str, size: tuple[int, int]) -> None:
-    boxes = np.random.default_rng(0).random((50, 4), dtype=np.float32)
-    output = types.SimpleNamespace(logits=torch.ones(1, 50, 2), pred_boxes=torch.from_numpy(boxes)[None])
-    expected = SLOW[family]().post_process_object_detection(output, 0.1, [size])[0]["boxes"]
-    np.testing.assert_allclose(owl_preparation(family, {}).to_pixels(boxes, size), expected.numpy(), atol=1e-3)
 
 
 SWEEP = pytest.mark.slow
