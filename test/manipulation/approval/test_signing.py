@@ -125,6 +125,7 @@ def test_any_other_answer_is_refused_and_starts_nothing(gate: Gate, case: str) -
         (ANN_LINE[:-9], 0o600, "at line 1"),
         (ANN_LINE.removeprefix("Ann"), 0o600, "at line 1: .*operator: ''"),
     ],
+    ids=("writable by others", "no key", "another kind of key", "too short a key", "no name"),
 )
 def test_a_bad_file_of_operators_is_refused(tmp_path: Path, lines: str, mode: int, says: str) -> None:
     file = tmp_path / "operators"
