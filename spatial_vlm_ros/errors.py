@@ -417,6 +417,14 @@ class SceneChangedError(SpatialVlmError, status="SCENE_CHANGED"):
         super().__init__(f"{what} {happened or _moved(moved, turned_deg, limit, limit_deg)}", repair)
 
 
+class SourceChangedError(_ReasonedError, status="SOURCE_CHANGED"):
+    """An input has two publishers, or another one or value than when the goal began; `publishers` names them."""
+
+    def __init__(self, what: str, publishers: tuple[str, ...], happened: str, repair: str) -> None:
+        self.what, self.publishers = what, publishers
+        super().__init__(f"{what} {happened}", repair)
+
+
 class UnreachableError(SpatialVlmError, status="UNREACHABLE"):
     """No configuration of the arm reaches the pose.
 
@@ -574,13 +582,7 @@ class StoreError(EvaluationError):
 
 
 class FolderInUseError(EvaluationError):
-    """Another evaluation writes to the folder.
-
-    Args:
-        owner: host and process, as text.
-        age: seconds since it began.
-        seen: seconds since its last sign of life.
-    """
+    """Another evaluation (`owner`: host and process) writes to the folder, for `age` s; last sign `seen` s ago."""
 
     def __init__(self, folder: str, owner: str, age: float, seen: float, repair: str) -> None:
         self.folder, self.owner, self.age, self.seen = folder, owner, age, seen

@@ -17,6 +17,7 @@ from spatial_vlm_ros.errors import (
     ModelError,
     ModelTimeoutError,
     SceneChangedError,
+    SourceChangedError,
     StaleInputError,
     TransformUnavailableError,
 )
@@ -361,6 +362,8 @@ def _check_answered(then: Surroundings, resolution: Resolution) -> None:
         raise TransformUnavailableError(then.frame_id, then.camera_frame, said, "check TF, then ask again")
     if status is Status.CANCELLED:
         raise CancelledError(said)
+    if status is Status.SOURCE_CHANGED:
+        raise SourceChangedError("the recheck", (), f"got no image: {said}", "send the instruction again")
     if status in _MODEL_FAULTS:
         kind = ModelTimeoutError if status is Status.TIMEOUT else ModelError
         raise kind("resolver", f"the recheck failed: {said}", "see the resolver's log, then ask again")

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+import rclpy.subscription
 from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -20,6 +22,7 @@ from rclpy.timer import Timer
 from std_msgs.msg import String
 
 from spatial_vlm_ros.nodes.process import MOST, OtherProcess, Silence, stat_of, why_lost
+from spatial_vlm_ros.streams.sources import TF, Sources
 from spatial_vlm_ros.streams.twins import Twin, full_name, twins_of
 
 PERIOD = 0.1  # s between heartbeats
@@ -171,6 +174,34 @@ def twins_around(node: Node, topics: Iterable[str], own: str) -> list[Twin]:
 def publishers_of(node: Node, topic: str) -> list[str]:
     """Full names of the nodes that publish a topic, one entry for each publisher."""
     return [full_name(info.node_namespace, info.node_name) for info in node.get_publishers_info_by_topic(topic)]
+
+
+def endpoints_of(node: Node, topic: str) -> dict[bytes, str]:
+    """Gid of each publisher of a topic → full name of its node; "/tf" stands for /tf_static, too."""
+    names = (topic, *([node.resolve_topic_name("/tf_static")] if topic == TF else ()))
+    found = (info for name in names for info in node.get_publishers_info_by_topic(node.resolve_topic_name(name)))
+    return {bytes(info.endpoint_gid).rstrip(b"\0"): full_name(info.node_namespace, info.node_name) for info in found}
+
+
+def told_to(
+    sources: Sources,
+    topic: str,
+    take: Callable[[Any], object],
+    parts: Callable[[Any], Mapping[str, Hashable]] = lambda _: {"": None},
+) -> Callable[..., None]:
+    """A subscription's callback that tells `sources` who sent a message and about which `parts`, and then takes it."""
+
+    def told(message: Any, info: Any) -> None:
+        sources.heard(topic, info, parts(message))
+        take(message)
+
+    # rclpy before Iron gives no info.
+    return told if hasattr(rclpy.subscription.Subscription, "CallbackType") else lambda message: told(message, None)
+
+
+def joints_told(message: Any) -> dict[str, Hashable]:
+    """Parts of a JointState."""
+    return dict.fromkeys(message.name)
 
 
 def nodes_of(node: Node) -> list[str]:

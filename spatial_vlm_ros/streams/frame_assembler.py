@@ -161,6 +161,7 @@ class FrameAssembler:
         self.arrivals: dict[str, int] = {}
         self.freshness = Freshness(config, (RGB, DEPTH))
         self._off: MatchedMessages | None = None  # the last one of a wrong clock
+        self._frame_ids: dict[str, str] = {}
         self.camera_frame = ""  # of the newest colour image
         self.without_info = 0
         self.spent_ns = 0
@@ -182,7 +183,7 @@ class FrameAssembler:
         if role in (TRANSFORMS, STATIC_TRANSFORMS):
             self.transforms.add_message(message, role == STATIC_TRANSFORMS, now_ns)
             return
-        self.arrivals[role] = now_ns
+        self.arrivals[role], self._frame_ids[role] = now_ns, frame_id_of(message)
         stamp_ns = stamp_of(message)
         if role in self._imu:
             self._imu[role].add(stamp_ns, message, now_ns)
@@ -426,6 +427,12 @@ class FrameAssembler:
             return self.transforms.lookup(self.config.base_frame, frame, stamp_ns)
         except TransformUnavailableError as error:
             raise error.advising(f"{error.repair}; {advice}") from error
+
+    def frames_used(self) -> frozenset[str]:
+        """Frames whose pose in their parent a frame depends on."""
+        config, links = self.config, () if self.robot is None else self.robot.links
+        named = (config.base_frame, config.fixed_frame, config.speaker_frame, *links)
+        return self.transforms.between({*named, *self._frame_ids.values()})
 
     # -------------------------------------------------------------------------------------------- kept frames
 

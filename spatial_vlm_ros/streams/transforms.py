@@ -181,6 +181,19 @@ class TransformBuffer:
         with self._lock:
             return {child: edge.samples[-1].parent for child, edge in self._edges.items()}
 
+    def between(self, names: Iterable[str]) -> frozenset[str]:
+        """Children of the edges on the paths between some frames; "" names none."""
+        chains = []
+        with self._lock:
+            for name in filter(None, names):
+                chain, frame = set[str](), name.removeprefix("/")
+                while frame not in chain:
+                    chain.add(frame)
+                    edge = self._edges.get(frame)
+                    frame = frame if edge is None else edge.samples[-1].parent
+                chains.append(chain)
+        return frozenset(set().union(*chains) - set.intersection(*chains)) if chains else frozenset()
+
     def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> Transform:
         """Look up the transform that maps coordinates in `source` to coordinates in `target`.
 

@@ -72,6 +72,7 @@ from spatial_vlm_ros.types.resolution import (
     SpaceAnswer,
     TakenFor,
     Target,
+    ToldBy,
     Vector3,
 )
 from spatial_vlm_ros.types.shape import ObjectShape, ShapeKind
@@ -145,6 +146,7 @@ __all__ = [
     "Step",
     "TakenFor",
     "Target",
+    "ToldBy",
     "Transform",
     "UnexplainedRegion",
     "UpSource",

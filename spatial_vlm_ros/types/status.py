@@ -45,6 +45,8 @@ class Status(str, enum.Enum):
     """Depth, colour, camera info and transform contradict each other. The message says what to repair."""
     NOT_EXECUTABLE = ("NOT_EXECUTABLE", 18)
     """The words are understood, but they ask for an act that has no pose or that this robot does not carry out."""
+    SOURCE_CHANGED = ("SOURCE_CHANGED", 19)
+    """An input has two publishers, or another one or another static transform than when the goal began."""
 
     NOT_FOUND = ("NOT_FOUND", 30)
     """No object matches one of the phrases."""

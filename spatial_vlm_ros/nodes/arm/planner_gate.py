@@ -39,6 +39,7 @@ from spatial_vlm_ros.errors import (
     CancelledError,
     InternalError,
     RejectedError,
+    SourceChangedError,
     SpatialVlmError,
     StaleInputError,
     StopRequestedError,
@@ -75,18 +76,20 @@ from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.nodes.arm.way_watch import WayWatch
 from spatial_vlm_ros.nodes.calls import Action, Bridge
 from spatial_vlm_ros.nodes.goals import GoalServer, Jobs, ServedGoal
-from spatial_vlm_ros.nodes.liveliness import LEAST, AliveWatch, ticks
+from spatial_vlm_ros.nodes.liveliness import LEAST, AliveWatch, endpoints_of, ticks, told_to
 from spatial_vlm_ros.nodes.process import MOST
 from spatial_vlm_ros.output.json_schema import as_json, resolution_from_json, surroundings_from_json
 from spatial_vlm_ros.parameters import GateConfig, PlanningConfig, planning_from, words_in
 from spatial_vlm_ros.printable import printable
+from spatial_vlm_ros.streams.sources import TF, Sources, transforms_told
 from spatial_vlm_ros.types import Resolution, Status
 
 _START_RESOLVER = (
     "start the resolver (python -m spatial_vlm_ros.nodes resolver), and check namespace and ROS_DOMAIN_ID; if it runs, "
     "its log says why it is not configured"
 )
-_ANNOTATED = "annotated/image"
+_ANNOTATED, _DESCRIPTION = "annotated/image", "robot_description"
+_CONFIRM = "A source changed. Approve only if the one that is there now is right; this confirms it"
 _LOOK = 0.02  # s between looks at the clock
 _ALONE, _TICK = 3.0, 0.25  # s after its start for which a gate looks for another gate of the same arm; how often
 _KEPT = 300  # s that a result is kept for a late client; rclpy's default of 10 s is too short on a busy machine
@@ -127,13 +130,20 @@ class PlannerGate(Node):
             self._grasps = GraspClient(self, bridge, self._planning.grasp)
         self._resolver = AliveWatch(self, "resolve/alive")
         self._resolve.dead = lambda: self._resolver.lost
-        self._mover = MotionClient(
-            self, self._planning, self._broker.guard, lambda: self._client.silent or self._resolver.silent()
-        )
-        self._watch = TransformWatch(self._planning.observation, now_ns=lambda: self.get_clock().now().nanoseconds)
         motion = self._planning.motion
         states = (motion.joint_states, motion.gripper_states or motion.joint_states)
-        self._way = WayWatch(self, self._config, states, self._watch, self._end_for, lambda: self._mover.holds)
+        steady = ("/clock",) if self.get_parameter("use_sim_time").value else ()
+        shared = dict.fromkeys([TF, *map(self.resolve_topic_name, (*states, _DESCRIPTION))])
+        self._sources = Sources(partial(endpoints_of, self), tuple(shared), steady)
+        self._unconfirmed = ""  # what changed in an earlier goal, until a person has approved a plan that says so
+        self._mover = MotionClient(
+            self, self._planning, self._broker.guard, lambda: self._client.silent or self._resolver.silent(),
+            self._sources,
+        )  # fmt: skip
+        self._watch = TransformWatch(self._planning.observation, now_ns=lambda: self.get_clock().now().nanoseconds)
+        self._way = WayWatch(
+            self, self._config, states, self._watch, self._end_for, lambda: self._mover.holds, self._sources
+        )
         self._wake = Jobs(self).put
         self._lock = threading.Lock()
         self._goal: _Goal | None = None
@@ -146,16 +156,21 @@ class PlannerGate(Node):
         self._description = ""
         self._proposal = self.create_publisher(ProposalMessage, "proposal", qos.ANSWERS)
         self.create_subscription(Image, _ANNOTATED, self._on_image, qos.IMAGES)
-        self.create_subscription(String, "robot_description", self._on_description, qos.DESCRIPTION)
-        self.create_subscription(TFMessage, "/tf", partial(self._watch.add, static=False), qos.TRANSFORMS)
-        self.create_subscription(TFMessage, "/tf_static", partial(self._watch.add, static=True), qos.STATIC_TRANSFORMS)
+        described = self.resolve_topic_name(_DESCRIPTION)
+        take = told_to(self._sources, described, self._on_description, lambda text: {"": text.data})
+        self.create_subscription(String, _DESCRIPTION, take, qos.DESCRIPTION)
+        for topic, static, profile in (("/tf", False, qos.TRANSFORMS), ("/tf_static", True, qos.STATIC_TRANSFORMS)):
+            add = told_to(
+                self._sources, TF, partial(self._watch.add, static=static), partial(transforms_told, static=static)
+            )
+            self.create_subscription(TFMessage, topic, add, profile)
         self.create_service(Approve, "approve", self._on_approve)
         self.create_service(Trigger, "stop", self._on_stop)
         self._server = GoalServer(
             self, PickInstruction, "pick", self._on_accepted, self._wake, takes=lambda _: not self._ends,
             cancels=lambda goal: goal is self._goal, kind=_Goal, result_timeout=_KEPT + qos.ODD,
         )  # fmt: skip
-        self._client = ClientWatch(self, "pick", self._end_for, self._begun, self._resolver_lost)
+        self._client = ClientWatch(self, "pick", self._end_for, self._begun, self._lost)
         self._mark: GateMark | None = None
         if not self._config.plan_only:
             execute = self.resolve_service_name(self._planning.motion.execute_action)
@@ -234,6 +249,7 @@ class PlannerGate(Node):
             self._end(goal, Ending(Status.BUSY, str(error), None, None, False, PickStage.RESOLVING))
             return
         self._watch.forget()
+        self._sources.begin(self._way.topics)
         self._client.begin(goal.uuid)
         goal.thread = threading.Thread(target=self._serve, args=(goal,), name="pick", daemon=True)
         goal.thread.start()
@@ -253,6 +269,23 @@ class PlannerGate(Node):
         """Why the resolver counts as lost; "" if it is there. No motion continues without it."""
         lost = self._resolver.look(LEAST if self._begun() else MOST)  # also called before a motion
         return f"the resolver {lost}" if lost and self._begun() else ""
+
+    def _lost(self) -> str:
+        """Why the running goal has to end: the resolver is lost, or a source has changed; "" if nothing has."""
+        try:
+            self._check_sources(look=False)
+        except SourceChangedError as error:
+            return str(error)
+        return self._resolver_lost()
+
+    def _check_sources(self, look: bool = True) -> None:
+        """Raise SourceChangedError if an input of the running goal comes from another publisher than at its start."""
+        motion = self._planning.motion
+        self._sources.check(lambda: self._watch.between(motion.planning_frame, motion.tip_link), look)
+
+    def _still(self, stamp_ns: int) -> None:
+        self._check_sources()
+        self._watch.check(stamp_ns)
 
     def _begun(self) -> bool:
         goal = self._goal
@@ -283,7 +316,7 @@ class PlannerGate(Node):
             look=partial(self._look, goal),
             mover=self._mover,
             approve=partial(self._approve, goal),
-            still=self._watch.check,
+            still=self._still,
             now_ns=lambda: self.get_clock().now().nanoseconds,
             say=partial(self._say, goal),
             approval_left=lambda: self._broker.view.remaining or 0.0,
@@ -317,7 +350,10 @@ class PlannerGate(Node):
             ending = Ending(Status.INTERNAL_ERROR, str(fault), None, None, goal.begun, PickStage.RESOLVING)
         self._way.end()
         if goal.why and ending.status is Status.CANCELLED:
-            ending = dataclasses.replace(ending, message=f"{goal.why}: {ending.message}")
+            status = Status.SOURCE_CHANGED if goal.why == self._sources.last else ending.status
+            ending = dataclasses.replace(ending, status=status, message=f"{goal.why}: {ending.message}")
+        if ending.status is Status.SOURCE_CHANGED:
+            self._unconfirmed = ending.message
         if self._held is not None:
             ending = dataclasses.replace(ending, message=f"{ending.message} The hand holds {self._held.words}.")
         words = f"{ending.status.value}: {ending.message}"
@@ -435,6 +471,9 @@ class PlannerGate(Node):
         self._way.prepare(parts[0], self._planning, description)
         goal.later = list(parts[1:])
         proposal = proposal_of(goal.id, offer, self._config.approval_timeout, self._planning, description)
+        changed = f" {_CONFIRM}: {self._unconfirmed}" * bool(self._unconfirmed)
+        if changed:
+            proposal = dataclasses.replace(proposal, warnings=(changed.strip(), *proposal.warnings))
         self._operators = read_operators(self._operators_file)  # whoever was removed may not answer this one
         stamp, seconds = messages.time_of(offer.scene.stamp_ns), self._config.approval_timeout
         self._asked = ProposalMessage(
@@ -442,7 +481,7 @@ class PlannerGate(Node):
             scene_stamp=stamp,
             plan_hash=offer.hash,
             instruction=offer.words.instruction,
-            motion=told(offer),
+            motion=told(offer) + changed,
             steps=list(steps_told(offer.seen.resolution)),
             target=messages.resolution_message(offer.seen.resolution).target[0],
             header=Header(stamp=stamp, frame_id=offer.scene.frame_id),
@@ -457,7 +496,7 @@ class PlannerGate(Node):
         if not decision.approve:
             why = f"{decision.operator} rejected it{f': {decision.reason}' * bool(decision.reason)}"
             raise RejectedError(f"goal {goal.id}", why, "give the instruction in other words, or change the scene")
-        goal.decision = decision
+        goal.decision, self._unconfirmed = decision, ""
 
     def _show_plan(self, goal: _Goal, offer: Offer) -> None:
         """Draw a plan that is not open for approval, for the page; does nothing without a page."""

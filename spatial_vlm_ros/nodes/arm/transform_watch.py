@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from spatial_vlm_ros.errors import InputError, SceneChangedError, SpatialVlmError, TransformUnavailableError
+from spatial_vlm_ros.errors import (
+    InputError,
+    SceneChangedError,
+    SourceChangedError,
+    SpatialVlmError,
+    TransformUnavailableError,
+)
 from spatial_vlm_ros.manipulation.planning.motion import check_base_still, check_no_jump
 from spatial_vlm_ros.parameters import ObservationConfig
 from spatial_vlm_ros.streams.transforms import SECOND, TransformBuffer
@@ -41,7 +46,7 @@ class TransformWatch:
         self._last: tuple[int, Transform] | None = None
         self._begun: tuple[str, int] | None = None  # base frame, and stamp of the first look
         self._then: Transform | None = None  # fixed_T_base at that stamp, once it is known
-        self._moved: SceneChangedError | None = None
+        self._moved: SceneChangedError | SourceChangedError | None = None
 
     def follow(self, base: str, camera: str, stamp_ns: int) -> None:
         """Start or continue watching; the base is compared with the first look after `forget`.
@@ -72,8 +77,7 @@ class TransformWatch:
             self._buffer.clear()
             self._last = None
             if self._begun is not None and self._moved is None:
-                happened, again = "was set back", "send the instruction again"
-                self._moved = SceneChangedError("the clock", math.inf, 0.0, 0.0, 0.0, again, happened)
+                self._moved = SourceChangedError("the clock", (), "was set back", "send the instruction again")
             self._changed.notify_all()
 
     def now(self) -> float:
@@ -125,6 +129,10 @@ class TransformWatch:
             reason, repair = f"the newest one is {self.age(stamp_ns):.1f} s old", "check that the arm's TF is published"
             raise TransformUnavailableError(base, link, reason, repair)
         return self._buffer.lookup(base, link)
+
+    def between(self, *names: str) -> frozenset[str]:
+        """Frames whose pose in their parent matters: between camera, base, the fixed frame and others."""
+        return self._buffer.between((*(self._frames or ()), self._config.fixed_frame, *names))
 
     def mount(self, base: str, camera: str, links: Iterable[str]) -> Transform | None:
         """link_T_camera of a camera that moves with a link.

@@ -25,6 +25,7 @@ from spatial_vlm_ros.perception.domain import check_domain
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.streams.frame_assembler import DETECTIONS, SECOND, FrameAssembler, PendingFrame
 from spatial_vlm_ros.streams.recent import RecentFrames
+from spatial_vlm_ros.streams.sources import Sources
 
 _LONG = 1.0  # s that a healthy camera's frame never takes, in addition to the time of the last one
 _WAITS = 2.0  # multiple of the last wait
@@ -36,6 +37,7 @@ class FrameWait:
     Args:
         now: returns the node's time, nanoseconds.
         recent: recent frames, for detections that come with a request; None if none are kept.
+        sources: publishers of what comes in; None = they are not compared.
     """
 
     def __init__(
@@ -45,11 +47,23 @@ class FrameWait:
         now: Callable[[], int],
         topics: Mapping[str, str],
         recent: RecentFrames | None = None,
+        sources: Sources | None = None,
     ) -> None:
+        self.sources = sources
         self.settings, self.assembler, self.recent, self.topics = settings, assembler, recent, dict(topics)
         self.now = now
         self.unheard: dict[str, str] = {}
         self._clock_ns, self._clock_moved = now(), time.monotonic()
+
+    def bind(self, wait: Wait) -> None:
+        """Bind the publishers that the frame of a wait may come from."""
+        if self.sources is not None:
+            self.sources.begin(t for role, t in self.topics.items() if role != DETECTIONS or wait.found is None)
+
+    def check_sources(self, look: bool = True) -> None:
+        """Raise SourceChangedError if a publisher of what comes in changed since `bind`; `look`: as in `Sources`."""
+        if self.sources is not None:
+            self.sources.check(self.assembler.frames_used, look)
 
     def begin(self, wait: Wait, after_ns: int | None = None) -> None:
         """Start waiting for a frame stamped at or after `after_ns`; None = now."""
@@ -61,12 +75,14 @@ class FrameWait:
 
     def take(self, wait: Wait) -> PendingFrame | None:
         """The awaited frame, or None while it may still come."""
+        self.check_sources(look=False)
         now_ns = self.now()
         # Before simulated time has begun, the age of a frame is not known.
         timeout = self.settings.streams.frame_timeout
         in_time = now_ns - wait.since_ns < timeout * SECOND
         pending = self._take(wait, now_ns, wait.needs_speaker and in_time) if now_ns else None
         if pending is not None:
+            self.check_sources()
             return pending
 
         # Did it take too long? Simulated time may stand still.
@@ -173,6 +189,7 @@ class Observer:
         """Start testing the next frame, unless a test is running."""
         if self._wait is None and self._task is None:
             self._wait, self._begun = Wait(without_detections=self._frames.found_elsewhere), time.monotonic()
+            self._frames.bind(self._wait)
             self._frames.begin(self._wait)
             self._follow(self._wait)
         self.step()

@@ -192,7 +192,11 @@ class Health:
             self._node.get_logger().warning(printable(said))
         self._twins = said
         words = said or "no duplicate publishers, servers or node names"
-        return WARN if twins else OK, words, {twin.where: twin.who for twin in twins}
+        values: dict[str, Any] = {twin.where: twin.who for twin in twins}
+        if (sources := self._queue.frames.sources) is not None:
+            values["publishers are told apart by"] = sources.told_by
+            values["last change of a source"] = sources.last or "none"
+        return WARN if twins else OK, words, values
 
     def _requests(self, active: bool, others: Mapping[str, Told]) -> Told:
         queue, observer, node = self._queue, self._queue.observer, self._queue.frames.settings.node

@@ -30,6 +30,7 @@ from spatial_vlm_ros.errors import CancelledError, InputError, InternalError, Sp
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.goals import GoalServer, Jobs, ServedGoal
+from spatial_vlm_ros.nodes.liveliness import endpoints_of, told_to
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
 from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
 from spatial_vlm_ros.nodes.perception.health import Health
@@ -46,6 +47,7 @@ from spatial_vlm_ros.spatial.support_check import carries_out
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
 from spatial_vlm_ros.streams.recent import RecentFrames
+from spatial_vlm_ros.streams.sources import TF, Sources, transforms_told
 from spatial_vlm_ros.types import ANSWERS, Status
 
 if TYPE_CHECKING:
@@ -185,7 +187,11 @@ class ResolverNode(LifecycleNode):
         collected = FrameAssembler(settings.streams, hears_detections(settings), robot=self._robot)
         recent = RecentFrames(settings.streams, collected.transforms, self._robot) if settings.node.selection else None
         topics, grounder = self._resolved_topics(), None if self._keeper is None else self._keeper.grounder
-        self._queue = RequestQueue(settings, collected, grounder, self._now_ns, self._wake, topics, recent)
+        steady = ("/clock",) if self.get_parameter("use_sim_time").value else ()
+        self._sources = Sources(partial(endpoints_of, self), steady=steady)
+        self._queue = RequestQueue(
+            settings, collected, grounder, self._now_ns, self._wake, topics, recent, self._sources
+        )  # fmt: skip
         self._evidence = EvidenceKeeper(
             lambda: self._settings, lambda: topics_of(self._settings), messages.serialised, grounder,
             self.get_fully_qualified_name(), lambda words: self.get_logger().warning(printable(words)),
@@ -337,7 +343,7 @@ class ResolverNode(LifecycleNode):
 
     # -------------------------------------------------------------------------------------------- in
 
-    def _taker(self, role: str) -> Callable[[Any], None]:
+    def _taker(self, role: str) -> Callable[..., None]:
         """Make a subscription's callback: store the message, and check whether a request can continue."""
 
         def take(message: Any) -> None:
@@ -354,7 +360,10 @@ class ResolverNode(LifecycleNode):
                 self.get_logger().error(printable(words), throttle_duration_sec=SAID_AGAIN)
             self._queue.step(begun)
 
-        return take
+        if role in (roles.TRANSFORMS, roles.STATIC_TRANSFORMS):
+            static = role == roles.STATIC_TRANSFORMS
+            return told_to(self._sources, TF, take, lambda message: transforms_told(message, static))
+        return told_to(self._sources, self._resolved_topics()[role], take)
 
     def _poll(self) -> None:
         if self._queue is not None and self._queue.busy:
