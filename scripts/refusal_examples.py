@@ -116,6 +116,15 @@ def stale_input() -> None:
     raise _assembler().why_none(NOW, TOPICS)
 
 
+def source_changed() -> None:
+    """Two cameras publish colour."""
+    from spatial_vlm_ros.streams.sources import Sources
+
+    sources = Sources(lambda topic: {b"1": "/camera", b"2": "/camera_2"} if topic == "/rgb/image" else {})
+    sources.begin(["/rgb/image"])
+    sources.check(frozenset)
+
+
 def not_synchronised() -> None:
     """Depth with a stamp 50 ms after colour."""
     assembler = _assembler()

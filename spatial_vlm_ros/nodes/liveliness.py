@@ -199,6 +199,11 @@ def told_to(
     return told if hasattr(rclpy.subscription.Subscription, "CallbackType") else lambda message: told(message, None)
 
 
+def clock_of(node: Node) -> tuple[str, ...]:
+    """The topic of simulated time, if the node goes by it."""
+    return ("/clock",) if node.get_parameter("use_sim_time").value else ()
+
+
 def joints_told(message: Any) -> dict[str, Hashable]:
     """Parts of a JointState."""
     return dict.fromkeys(message.name)

@@ -52,8 +52,7 @@ class Sources:
 
     Args:
         publishers: topic → gid of each publisher in the graph now → full name of its node.
-        shared: topics whose publishers tell about different frames or joints, and TF.
-        steady: more topics whose publisher is bound, although their messages are not told.
+        steady: more topics to which no publisher may come; each may tell about other joints, or is not heard here.
 
     Attributes:
         told_by: what tells publishers apart: "messages", or the "graph" where the middleware names none of a message.
@@ -63,10 +62,9 @@ class Sources:
     def __init__(
         self,
         publishers: Callable[[str], Mapping[bytes, str]],
-        shared: Collection[str] = (TF,),
         steady: Collection[str] = (),
     ) -> None:
-        self._publishers, self._shared, self._steady, self._lock = publishers, tuple(shared), tuple(steady), Lock()
+        self._publishers, self._steady, self._lock = publishers, tuple(steady), Lock()
         self._one: tuple[str, ...] = ()
         self._claims: dict[Key, dict[bytes, _Claim]] = {}
         self._bound: dict[Key, tuple[set[bytes], Hashable]] = {}
@@ -102,7 +100,7 @@ class Sources:
     def begin(self, one: Iterable[str]) -> None:
         """Bind the publishers that there are now; each topic of `one` must have one publisher."""
         self._one = tuple(one)
-        graph = {topic: dict(self._publishers(topic)) for topic in (*self._one, *self._shared, *self._steady)}
+        graph = {topic: dict(self._publishers(topic)) for topic in (TF, *self._one, *self._steady)}
         now, twins = time.monotonic(), list[tuple[Key, set[bytes]]]()
         with self._lock:
             self._there, self._found, self._bound, self._begun = graph, {}, {}, True
@@ -116,10 +114,12 @@ class Sources:
                     alive.add(newest)
                 for gid in claims.keys() - alive - there.keys():
                     del claims[gid]
+                if not claims:
+                    del self._claims[key]
                 if not alive:
                     continue
                 values = {claims[gid].value for gid in alive}
-                self._bound[key] = alive, claims[newest].value
+                self._bound[key] = alive, claims[next(reversed(claims))].value
                 if len(values) > 1 or (None in values and len(alive) > 1):
                     twins.append((key, alive))
             for topic in self._one:
@@ -143,8 +143,7 @@ class Sources:
             frames: returns the frames of TF that matter.
             look: whether to look for publishers that have said nothing yet, too.
         """
-        unnamed = () if self.told_by == "messages" else (topic for topic in self._shared if topic != TF)
-        for topic in (*self._one, *self._steady, *unnamed) if look else ():
+        for topic in (*self._one, *self._steady) if look else ():
             before, now = self._there.get(topic, {}), self._publishers(topic)
             new = now.keys() - before.keys()
             if new and not before and len(new) == 1:

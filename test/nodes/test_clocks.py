@@ -215,5 +215,5 @@ def test_an_answer_of_a_time_that_is_over_is_not_given(simulator: Simulator) -> 
     simulator.at(50.0)
     graph.ended(goal)
     simulator.grounder.end.touch()
-    graph.assert_refused(goal, "CANCELLED", "the clock was set back")
+    graph.assert_refused(goal, "SOURCE_CHANGED", "the clock was set back")
     simulator.assert_answers()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gate before a simulated arm: words, approval and motion end to end, and what must not move anything."""
 
+import copy
 import json
 import re
 import shlex
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import rclpy
 
 pytest.importorskip("mujoco")
 
@@ -18,10 +20,12 @@ from action_msgs.msg import GoalStatus
 from approval_visitor import Visitor
 from gate_cell import FIXED, OTHER, SENTENCE, Cell, later, running_cell
 from live_process import ROOT, Started
+from sensor_msgs.msg import JointState
 from spatial_vlm_interfaces.msg import Proposal
 from spatial_vlm_interfaces.srv import Approve
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
+from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.manipulation.approval.address import address_in
 from spatial_vlm_ros.manipulation.approval.audit import verify
@@ -290,6 +294,30 @@ def test_a_target_that_moved_after_the_plan_is_not_acted_on(still: Cell) -> None
         assert (still.end(picking).name, picking.result.moved) == ("SCENE_CHANGED", False)
     finally:
         still.again()
+
+
+@pytest.mark.parametrize("topic", ["/tf_static", "/joint_states"])
+def test_a_stranger_in_mid_goal_is_refused_and_the_next_proposal_says_so(still: Cell, topic: str) -> None:
+    picking, _ = still.proposed()
+    stranger = still.graph.spin(lambda context: rclpy.create_node("stranger", context=context))
+    if topic == "/tf_static":
+        forged = copy.deepcopy(still.static[-1])
+        forged.transforms[0].transform.translation.x += 0.30
+        stranger.create_publisher(TFMessage, topic, qos.STATIC_TRANSFORMS).publish(forged)
+    else:
+        stranger.create_publisher(JointState, topic, 10)
+    try:
+        assert (still.end(picking).name, picking.result.moved) == ("SOURCE_CHANGED", False)
+        assert "/stranger" in picking.result.status.message
+    finally:
+        still.graph.leave(stranger)
+        still.again()
+    for _ in range(2):  # a rejection confirms nothing
+        picking, proposal = still.proposed()
+        assert "A source changed" in proposal.motion
+        assert "/stranger" in proposal.motion
+        assert still.approve(proposal, approve=False) == "OK"
+        assert still.end(picking).name == "REJECTED"
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.nodes.arm.way_watch import WayWatch
 from spatial_vlm_ros.nodes.calls import Action, Bridge
 from spatial_vlm_ros.nodes.goals import GoalServer, Jobs, ServedGoal
-from spatial_vlm_ros.nodes.liveliness import LEAST, AliveWatch, endpoints_of, ticks, told_to
+from spatial_vlm_ros.nodes.liveliness import LEAST, AliveWatch, clock_of, endpoints_of, ticks, told_to
 from spatial_vlm_ros.nodes.process import MOST
 from spatial_vlm_ros.output.json_schema import as_json, resolution_from_json, surroundings_from_json
 from spatial_vlm_ros.parameters import GateConfig, PlanningConfig, planning_from, words_in
@@ -132,9 +132,8 @@ class PlannerGate(Node):
         self._resolve.dead = lambda: self._resolver.lost
         motion = self._planning.motion
         states = (motion.joint_states, motion.gripper_states or motion.joint_states)
-        steady = ("/clock",) if self.get_parameter("use_sim_time").value else ()
-        shared = dict.fromkeys([TF, *map(self.resolve_topic_name, (*states, _DESCRIPTION))])
-        self._sources = Sources(partial(endpoints_of, self), tuple(shared), steady)
+        steady = map(self.resolve_topic_name, (*states, _DESCRIPTION))
+        self._sources = Sources(partial(endpoints_of, self), {*steady, *clock_of(self)})
         self._unconfirmed = ""  # what changed in an earlier goal, until a person has approved a plan that says so
         self._mover = MotionClient(
             self, self._planning, self._broker.guard, lambda: self._client.silent or self._resolver.silent(),
@@ -273,15 +272,15 @@ class PlannerGate(Node):
     def _lost(self) -> str:
         """Why the running goal has to end: the resolver is lost, or a source has changed; "" if nothing has."""
         try:
-            self._check_sources(look=False)
+            self._check_sources()
         except SourceChangedError as error:
             return str(error)
         return self._resolver_lost()
 
-    def _check_sources(self, look: bool = True) -> None:
+    def _check_sources(self) -> None:
         """Raise SourceChangedError if an input of the running goal comes from another publisher than at its start."""
         motion = self._planning.motion
-        self._sources.check(lambda: self._watch.between(motion.planning_frame, motion.tip_link), look)
+        self._sources.check(lambda: self._watch.between(motion.planning_frame, motion.tip_link))
 
     def _still(self, stamp_ns: int) -> None:
         self._check_sources()

@@ -30,7 +30,7 @@ from spatial_vlm_ros.errors import CancelledError, InputError, InternalError, Sp
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.goals import GoalServer, Jobs, ServedGoal
-from spatial_vlm_ros.nodes.liveliness import endpoints_of, told_to
+from spatial_vlm_ros.nodes.liveliness import clock_of, endpoints_of, told_to
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
 from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
 from spatial_vlm_ros.nodes.perception.health import Health
@@ -187,8 +187,7 @@ class ResolverNode(LifecycleNode):
         collected = FrameAssembler(settings.streams, hears_detections(settings), robot=self._robot)
         recent = RecentFrames(settings.streams, collected.transforms, self._robot) if settings.node.selection else None
         topics, grounder = self._resolved_topics(), None if self._keeper is None else self._keeper.grounder
-        steady = ("/clock",) if self.get_parameter("use_sim_time").value else ()
-        self._sources = Sources(partial(endpoints_of, self), steady=steady)
+        self._sources = Sources(partial(endpoints_of, self), clock_of(self))
         self._queue = RequestQueue(
             settings, collected, grounder, self._now_ns, self._wake, topics, recent, self._sources
         )  # fmt: skip
