@@ -21,7 +21,7 @@ TF = "/tf"
 """Name of what /tf and /tf_static tell together."""
 _LONG, _GAPS = 1.0, 2.0  # s, and usual times between messages, after which a publisher that streams counts as gone
 _AGAIN = "find out who publishes it, then send the instruction again"
-_STOP = "stop all but one, or remap; a node that was killed stays in the graph for up to 20 s"
+_STOP = "stop the wrong one and restart the right one; a killed node stays in the graph for up to 20 s"
 
 Key = tuple[str, str]
 """Topic, and the frame or joint that a message tells about; "" = the topic itself."""
@@ -59,11 +59,7 @@ class Sources:
         last: the last change, as text; "" = none.
     """
 
-    def __init__(
-        self,
-        publishers: Callable[[str], Mapping[bytes, str]],
-        steady: Collection[str] = (),
-    ) -> None:
+    def __init__(self, publishers: Callable[[str], Mapping[bytes, str]], steady: Collection[str] = ()) -> None:
         self._publishers, self._steady, self._lock = publishers, tuple(steady), Lock()
         self._one: tuple[str, ...] = ()
         self._claims: dict[Key, dict[bytes, _Claim]] = {}
@@ -92,10 +88,10 @@ class Sources:
                 claims[gid] = _Claim(value, now, gap)
                 if self._begun:
                     gids, was = self._bound.setdefault((topic, part), ({gid}, value))
-                    if value != was or (value is None and gid not in gids):
+                    if value != was or (value is None and gid and gid not in gids):
                         changed.add(part)
         for part in changed:
-            self._note((topic, part), gid, "now comes from {new}; when the goal began, it came from {old}", _AGAIN)
+            self._note((topic, part), gid)
 
     def begin(self, one: Iterable[str]) -> None:
         """Bind the publishers that there are now; each topic of `one` must have one publisher."""
@@ -132,9 +128,8 @@ class Sources:
                     twins.append(((topic, ""), live))
         for key, live in twins:
             names = sorted(graph[key[0]].get(gid, "a node that has gone") for gid in live)
-            self._note(
-                key, b"", f"has {len(names)} publishers: {', '.join(names)}; their messages are mixed", _STOP, names
-            )
+            happened = f"has {len(names)} publishers: {', '.join(names)}; their messages are mixed"
+            self._found[key] = SourceChangedError(_named(key), tuple(names), happened, _STOP)
 
     def check(self, frames: Callable[[], Collection[str]], look: bool = True) -> None:
         """Raise SourceChangedError for the first change since `begin`.
@@ -149,8 +144,7 @@ class Sources:
             if new and not before and len(new) == 1:
                 self._there[topic] = dict(now)  # the first one
             elif new:
-                words = "now comes from {new}; when the goal began, it came from {old}"
-                self._note((topic, ""), next(iter(new)), words, _AGAIN)
+                self._note((topic, ""), next(iter(new)))
         with self._lock:
             for key, error in self._found.items():
                 if key[0] != TF or key[1] in frames():
@@ -161,15 +155,17 @@ class Sources:
         silent = claim.value is None and now - claim.at > _LONG + _GAPS * claim.gap
         return not silent and (gid in there or not self._matches)
 
-    def _note(self, key: Key, gid: bytes, words: str, repair: str, names: list[str] | None = None) -> None:
-        topic, part = key
+    def _note(self, key: Key, gid: bytes) -> None:
         if key in self._found:
             return
-        old = self._there.get(topic, {})
-        was = sorted({old[gid] for gid in self._bound.get(key, (set(), None))[0] & old.keys()} or set(old.values()))
-        new = {**old, **self._publishers(topic)}.get(gid, f"a publisher with the gid {gid.hex() or 'unknown'}")
-        listed = ", ".join(was) or "nobody"
-        what = f"{part!r} on {topic}" if part else topic
-        error = SourceChangedError(what, tuple(names or [*was, new]), words.format(new=new, old=listed), repair)
+        old = self._there.get(key[0], {})
+        bound = self._bound.get(key, (set[bytes](), None))[0] & old.keys()
+        was = sorted({old[each] for each in bound or old})
+        new = {**old, **self._publishers(key[0])}.get(gid, f"a publisher with the gid {gid.hex() or 'unknown'}")
+        happened = f"now comes from {new}; when the goal began, it came from {', '.join(was) or 'nobody'}"
         with self._lock:
-            self._found.setdefault(key, error)
+            self._found.setdefault(key, SourceChangedError(_named(key), (*was, new), happened, _AGAIN))
+
+
+def _named(key: Key) -> str:
+    return f"{key[1]!r} on {key[0]}" if key[1] else key[0]
