@@ -148,7 +148,7 @@ class Sources:
         with self._lock:
             for key, error in self._found.items():
                 if key[0] != TF or key[1] in frames():
-                    self.last = str(error)
+                    self.last = error.reason
                     raise error
 
     def _alive(self, gid: bytes, claim: _Claim, there: Mapping[bytes, str], now: float) -> bool:

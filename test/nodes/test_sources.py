@@ -95,7 +95,8 @@ def test_two_publishers_when_a_goal_begins_are_both_named(live: Graph) -> None:
     live.answer()
     second = newcomer(live, "second")
     live.feed(lambda: live.resolver.count_publishers("/detections") == 2, "both are there", change=forged_by(second))
-    assert_named(live.ask(change=forged_by(second)), "/detections has 2 publishers: /second, /test", "Stop the wrong one")
+    goal = live.ask(change=forged_by(second))
+    assert_named(goal, "/detections has 2 publishers: /second, /test", "Stop the wrong one")
     gone(live, second)
     assert live.ask().position == pytest.approx(core_position(), abs=0.01)
 

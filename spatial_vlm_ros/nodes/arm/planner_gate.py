@@ -274,7 +274,7 @@ class PlannerGate(Node):
         try:
             self._check_sources()
         except SourceChangedError as error:
-            return str(error)
+            return error.reason
         return self._resolver_lost()
 
     def _check_sources(self) -> None:
