@@ -28,6 +28,7 @@ from spatial_vlm_ros.streams.twins import Twin, full_name, twins_of
 PERIOD = 0.1  # s between heartbeats
 LEAST = 0.4  # s of silence that count on an idle machine
 _ENDS = "ended"
+_UNKNOWN = "_NODE_NAME_UNKNOWN_"  # in the graph, until a node has said its name
 _QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)  # a reader that is suspended holds nobody up
 
 
@@ -180,7 +181,8 @@ def endpoints_of(node: Node, topic: str) -> dict[bytes, str]:
     """Gid of each publisher of a topic → full name of its node; "/tf" stands for /tf_static, too."""
     names = (topic, *([node.resolve_topic_name("/tf_static")] if topic == TF else ()))
     found = (info for name in names for info in node.get_publishers_info_by_topic(node.resolve_topic_name(name)))
-    return {bytes(info.endpoint_gid).rstrip(b"\0"): full_name(info.node_namespace, info.node_name) for info in found}
+    named = {bytes(one.endpoint_gid).rstrip(b"\0"): full_name(one.node_namespace, one.node_name) for one in found}
+    return {gid: f"a node of unknown name ({gid.hex()})" if _UNKNOWN in name else name for gid, name in named.items()}
 
 
 def told_to(
