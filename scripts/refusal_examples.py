@@ -121,8 +121,7 @@ def source_changed() -> None:
     from spatial_vlm_ros.streams.sources import Sources
 
     sources = Sources(lambda topic: {b"1": "/camera", b"2": "/camera_2"} if topic == "/rgb/image" else {})
-    sources.begin(["/rgb/image"])
-    sources.check(frozenset)
+    raise sources.begin(["/rgb/image"])[0]
 
 
 def not_synchronised() -> None:

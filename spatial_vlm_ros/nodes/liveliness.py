@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from rclpy.timer import Timer
 from std_msgs.msg import String
 
 from spatial_vlm_ros.nodes.process import MOST, OtherProcess, Silence, stat_of, why_lost
-from spatial_vlm_ros.streams.sources import TF, Sources
+from spatial_vlm_ros.streams.sources import STATIC_TF, TF, Sources, parts_of
 from spatial_vlm_ros.streams.twins import Twin, full_name, twins_of
 
 PERIOD = 0.1  # s between heartbeats
@@ -167,9 +168,8 @@ class AliveWatch:
 def twins_around(node: Node, topics: Iterable[str], own: str) -> list[Twin]:
     """Publishers, servers and nodes that exist twice although there should be one."""
     action = f"{own.rpartition('/')[0]}/resolve"
-    publishers = {topic: publishers_of(node, topic) for topic in topics}
-    servers = {action: publishers_of(node, f"{action}/_action/status")}
-    return twins_of(publishers, servers, nodes_of(node), own)
+    mixed = [Twin(e.what, e.publishers, e.reason, e.repair) for e in Sources(partial(endpoints_of, node)).begin(topics)]
+    return [*mixed, *twins_of(action, publishers_of(node, f"{action}/_action/status"), nodes_of(node), own)]
 
 
 def publishers_of(node: Node, topic: str) -> list[str]:
@@ -179,36 +179,21 @@ def publishers_of(node: Node, topic: str) -> list[str]:
 
 def endpoints_of(node: Node, topic: str) -> dict[bytes, str]:
     """Gid of each publisher of a topic → full name of its node; "/tf" stands for /tf_static, too."""
-    names = (topic, *([node.resolve_topic_name("/tf_static")] if topic == TF else ()))
-    found = (info for name in names for info in node.get_publishers_info_by_topic(node.resolve_topic_name(name)))
+    names = (TF, STATIC_TF) if topic == TF else (topic,)
+    found = [info for name in names for info in node.get_publishers_info_by_topic(name)]
     named = {bytes(one.endpoint_gid).rstrip(b"\0"): full_name(one.node_namespace, one.node_name) for one in found}
-    return {gid: f"a node of unknown name ({gid.hex()})" if _UNKNOWN in name else name for gid, name in named.items()}
+    return {gid: "a node of unknown name" if _UNKNOWN in name else name for gid, name in named.items()}
 
 
-def told_to(
-    sources: Sources,
-    topic: str,
-    take: Callable[[Any], object],
-    parts: Callable[[Any], Mapping[str, Hashable]] = lambda _: {"": None},
-) -> Callable[..., None]:
-    """A subscription's callback that tells `sources` who sent a message and about which `parts`, and then takes it."""
+def told_to(sources: Sources, topic: str, take: Callable[[Any], object]) -> Callable[..., None]:
+    """A subscription's callback that tells `sources` who sent a message, and then takes it."""
 
     def told(message: Any, info: Any) -> None:
-        sources.heard(topic, info, parts(message))
+        sources.heard(TF if topic == STATIC_TF else topic, info, parts_of(topic, message))
         take(message)
 
     # rclpy before Iron gives no info.
     return told if hasattr(rclpy.subscription.Subscription, "CallbackType") else lambda message: told(message, None)
-
-
-def clock_of(node: Node) -> tuple[str, ...]:
-    """The topic of simulated time, if the node goes by it."""
-    return ("/clock",) if node.get_parameter("use_sim_time").value else ()
-
-
-def joints_told(message: Any) -> dict[str, Hashable]:
-    """Parts of a JointState."""
-    return dict.fromkeys(message.name)
 
 
 def nodes_of(node: Node) -> list[str]:

@@ -428,11 +428,11 @@ class FrameAssembler:
         except TransformUnavailableError as error:
             raise error.advising(f"{error.repair}; {advice}") from error
 
-    def frames_used(self) -> frozenset[str]:
+    def frames_used(self) -> set[str]:
         """Frames whose pose in their parent a frame depends on."""
         config, links = self.config, () if self.robot is None else self.robot.links
-        named = (config.base_frame, config.fixed_frame, config.speaker_frame, *links)
-        return self.transforms.between({*named, *self._frame_ids.values()})
+        named = (config.base_frame, config.fixed_frame, config.speaker_frame, *links, *self._frame_ids.values())
+        return {one.child for one in self.transforms.excerpt(named, [0])}
 
     # -------------------------------------------------------------------------------------------- kept frames
 

@@ -181,19 +181,6 @@ class TransformBuffer:
         with self._lock:
             return {child: edge.samples[-1].parent for child, edge in self._edges.items()}
 
-    def between(self, names: Iterable[str]) -> frozenset[str]:
-        """Children of the edges on the paths between some frames; "" names none."""
-        chains: list[set[str]] = []
-        with self._lock:
-            for name in filter(None, names):
-                chain, frame = set[str](), name.removeprefix("/")
-                while frame not in chain:
-                    chain.add(frame)
-                    edge = self._edges.get(frame)
-                    frame = frame if edge is None else edge.samples[-1].parent
-                chains.append(chain)
-        return frozenset(name for chain in chains for name in chain if not all(name in each for each in chains))
-
     def lookup(self, target: str, source: str, stamp_ns: int | None = None) -> Transform:
         """Look up the transform that maps coordinates in `source` to coordinates in `target`.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find duplicate publishers and nodes: two drivers on one topic, two resolvers with one name.
+"""Find duplicate servers and nodes: two resolvers with one name.
 
 Uses names only. The caller watches the ROS graph; the node's health and the doctor share the findings.
 """
@@ -7,7 +7,7 @@ Uses names only. The caller watches the ROS graph; the node's health and the doc
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -21,36 +21,30 @@ class Twin:
     repair: str
 
 
-def twins_of(
-    publishers: Mapping[str, Sequence[str]], servers: Mapping[str, Sequence[str]], nodes: Iterable[str], own: str
-) -> list[Twin]:
-    """Find everything that exists twice but should exist once: topics, then actions, then the name of the resolver.
-
-    Two publishers of one topic in the same node are found, too.
+def twins_of(action: str, servers: Sequence[str], nodes: Iterable[str], own: str) -> list[Twin]:
+    """Find what exists twice but should exist once: servers of an action, then the name of the resolver.
 
     Args:
-        publishers: topic → full name of the node of each publisher, for topics with one publisher: images, camera info,
-            detections. Not /tf, which many nodes publish. One entry for each publisher in
-            `Node.get_publishers_info_by_topic`: `full_name(info.node_namespace, info.node_name)`.
+        servers: full name of the node of each.
         nodes: full names of all nodes, one entry for each in `Node.get_node_names_and_namespaces`.
     """
     found = []
-    for what, each, effect, repair in (
-        ("publishers on", publishers, "their messages are mixed", "remap the resolver to one"),
-        ("servers of", servers, "a goal reaches all of them", "start each in its own namespace"),
-    ):
-        for where, who in each.items():
-            if len(who) > 1:
-                counts = sorted(Counter(who).items())
-                listed = ", ".join(name if count == 1 else f"{name} ({count} times)" for name, count in counts)
-                words = f"there are {len(who)} {what} {where}: {listed}; {effect}"
-                found.append(Twin(where, tuple(sorted(who)), words, f"stop all but one, or {repair}"))
+    if len(servers) > 1:
+        words = f"there are {len(servers)} servers of {action}: {counted(servers)}; a goal reaches all of them"
+        repair = "stop all but one, or start each in its own namespace"
+        found.append(Twin(action, tuple(sorted(servers)), words, repair))
     same = Counter(nodes)[own]
     if same > 1:
         words = f"{same} nodes are named {own}; parameters, lifecycle calls and goals can reach any of them"
         repair = "stop all but one, or start each in its own namespace (namespace:=NAME)"
         found.append(Twin(own, (own,) * same, words, repair))
     return found
+
+
+def counted(names: Iterable[str]) -> str:
+    """The names as text, each once."""
+    counts = sorted(Counter(names).items())
+    return ", ".join(name if count == 1 else f"{name} ({count} times)" for name, count in counts)
 
 
 def full_name(namespace: str, name: str) -> str:

@@ -72,7 +72,6 @@ from spatial_vlm_ros.types.resolution import (
     SpaceAnswer,
     TakenFor,
     Target,
-    ToldBy,
     Vector3,
 )
 from spatial_vlm_ros.types.shape import ObjectShape, ShapeKind
@@ -146,7 +145,6 @@ __all__ = [
     "Step",
     "TakenFor",
     "Target",
-    "ToldBy",
     "Transform",
     "UnexplainedRegion",
     "UpSource",

@@ -299,8 +299,6 @@ class JudgeReport:
     reason: str
 
 
-ToldBy = Literal["messages", "graph"]
-"""What tells the publishers of the inputs of a live node apart."""
 AnswerSource = Literal["measurement", "model"]
 """Source of the chosen object: measurement, for words that were understood; or a model, for words that were not."""
 CHOSEN_BY_MODEL = "A model chose this; the words were not understood"
@@ -439,9 +437,6 @@ class Resolution:
         answer: to a question about space; only when ANSWERED.
         model_domain: images the detector was trained on: "simulated" = only simulated ones, "photographs", "any", or
             "unknown" if its backend does not say; None if the detections were given. Not part of equality.
-        sources: what told the publishers of the inputs apart while a live node served the request: each of the
-            "messages", or only the "graph", where the middleware does not name the publisher of a message; else None.
-            Not part of equality.
         judge: a model's answers about single relations; None if no model was asked.
         unread: text in which a model described objects and that could not be read: objects may be missing.
         source: "model" if the words were not understood and a model pointed at an object (`language.free_form`): its
@@ -484,7 +479,6 @@ class Resolution:
     avoid: tuple[AvoidedObject, ...] = ()
     answer: SpaceAnswer | None = None
     model_domain: ModelDomain | None = field(default=None, compare=False)
-    sources: ToldBy | None = field(default=None, compare=False)
     unread: tuple[str, ...] = ()
     judge: JudgeReport | None = None
     source: AnswerSource = "measurement"

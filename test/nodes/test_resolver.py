@@ -23,7 +23,7 @@ from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.frame_assembler import stamp_of
 from spatial_vlm_ros.types import Transform
 
-OF_ITS_TIME = ("ms", "timings_ms", "stamp_ns", "dialogue_id", "sources")  # of another stamp, dialogue, source
+OF_ITS_TIME = ("ms", "timings_ms", "stamp_ns", "dialogue_id")  # of another stamp, another dialogue
 
 
 def test_an_answer_is_that_of_the_core_stamped_as_its_image_on_every_topic(live: Graph) -> None:

@@ -1,34 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who publishes what: bound when a goal begins; by messages, or by the graph where they do not name their publisher."""
 
+import time
 from typing import Any
 
 import pytest
 
-from spatial_vlm_ros.errors import SourceChangedError
 from spatial_vlm_ros.streams.sources import TF, Sources
 
 IMAGE = "/image"
 
 
 class Graph:
-    def __init__(self) -> None:
+    def __init__(self, gids: bool = True) -> None:
         self.nodes: dict[str, dict[bytes, str]] = {IMAGE: {b"camera": "/camera"}, TF: {b"state": "/state"}}
-        self.sources = Sources(lambda topic: self.nodes.get(topic, {}), ["/clock"])
+        self.sources, self.gids = Sources(lambda topic: {**self.nodes.get(topic, {})}, ["/clock"]), gids
         self.says(b"camera")
         self.says(b"state", hand=("base", 1))
         self.sources.begin([IMAGE])
 
-    def says(self, gid: bytes | None, **frames: Any) -> None:
-        info = {"publisher_gid": {"data": gid + bytes(4)}} if gid else {}
+    def says(self, gid: bytes, **frames: Any) -> None:
+        info = {"publisher_gid": {"data": gid + bytes(4)}} if self.gids else {}
         self.sources.heard(TF if frames else IMAGE, info, frames or {"": None})
 
     def changed(self, *used: str) -> str:
-        try:
-            self.sources.check(lambda: used)
-        except SourceChangedError as error:
-            return error.reason
-        return ""
+        error = self.sources.changed(lambda: used)
+        return error.reason if error else ""
 
 
 def test_a_driver_that_is_replaced_between_goals_is_the_new_source_and_in_mid_goal_another_one() -> None:
@@ -40,6 +37,22 @@ def test_a_driver_that_is_replaced_between_goals_is_the_new_source_and_in_mid_go
     graph.nodes[IMAGE] = {b"third": "/other"}
     graph.says(b"third")
     assert graph.changed() == "/image now comes from /other; when the goal began, it came from /camera"
+
+
+def test_a_killed_driver_that_the_graph_still_shows_is_not_a_second_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = Graph()
+    graph.nodes[IMAGE][b"again"] = "/camera"
+    graph.says(b"again")
+    (mixed,) = graph.sources.begin([IMAGE])
+    assert mixed.reason == "/image has 2 publishers: /camera (2 times); their messages are mixed"
+    later = time.monotonic() + 3.0
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    graph.says(b"again")
+    graph.sources.begin([IMAGE])
+    graph.says(b"again")
+    assert graph.changed() == ""
+    graph.says(b"camera")  # it was only silent
+    assert "/image now comes from /camera" in graph.changed()
 
 
 @pytest.mark.parametrize("gone", [False, True])
@@ -61,10 +74,12 @@ def test_a_static_frame_has_one_value_until_its_publisher_says_it_again(gone: bo
 
 
 def test_without_gids_the_graph_tells_newcomers_and_static_values_are_compared() -> None:
-    graph = Graph()
-    graph.says(None)
-    assert (graph.sources.told_by, graph.changed()) == ("graph", "")
+    graph = Graph(gids=False)
+    assert (graph.sources.names_messages, graph.changed()) == (False, "")
     graph.nodes["/clock"] = {b"clock": "/simulator"}
     assert graph.changed() == ""  # the first one
     graph.nodes["/clock"][b"second"] = "/stranger"
     assert "/clock now comes from /stranger" in graph.changed()
+    graph.sources.begin([IMAGE])
+    graph.says(b"second", hand=("base", 2))
+    assert "'hand' on /tf" in graph.changed("hand")

@@ -404,19 +404,12 @@ def test_where_nothing_is_said_the_frames_that_hold_decide(target: NounPhrase, f
     assert not needs_speaker([query(NounPhrase("speaker", attributes=("red",)))], SPEAKER)  # chosen by no place
 
 
-def test_one_of_each_is_right() -> None:
-    publishers = {"/rgb/image": ["/camera"], "/depth/image": ["/camera"], "/detections": []}
-    assert twins_of(publishers, {"/resolve": ["/resolver"]}, ["/resolver", "/camera"], "/resolver") == []
-    assert (full_name("/", "camera"), full_name("/left", "camera")) == ("/camera", "/left/camera")
-
-
-def test_two_drivers_two_servers_and_two_resolvers_are_named() -> None:
-    publishers = {"/rgb/image": ["/right/camera", "/left/camera"], "/depth/image": ["/camera", "/camera"]}
-    servers = {"/resolve": ["/resolver", "/resolver"]}
-    rgb, depth, action, node = twins_of(publishers, servers, ["/resolver", "/camera", "/resolver"], "/resolver")
-    assert rgb.who == ("/left/camera", "/right/camera")
-    assert "2 publishers on /rgb/image: /left/camera, /right/camera" in rgb.found
-    assert "/camera (2 times)" in depth.found
+def test_two_servers_and_two_resolvers_are_named_and_one_of_each_is_right() -> None:
+    assert twins_of("/resolve", ["/resolver"], ["/resolver", "/camera"], "/resolver") == []
+    servers = ["/resolver", "/resolver"]
+    action, node = twins_of("/resolve", servers, [*servers, "/camera"], "/resolver")
     assert (action.where, node.where) == ("/resolve", "/resolver")
+    assert "2 servers of /resolve: /resolver (2 times)" in action.found
     assert "2 nodes are named /resolver" in node.found
-    assert all(twin.repair for twin in (rgb, depth, action, node))
+    assert all(twin.repair for twin in (action, node))
+    assert (full_name("/", "camera"), full_name("/left", "camera")) == ("/camera", "/left/camera")

@@ -50,7 +50,6 @@ from spatial_vlm_ros.nodes.arm.supervision import Supervision
 from spatial_vlm_ros.nodes.calls import Action, Bridge, Service
 from spatial_vlm_ros.nodes.messages import needed_class
 from spatial_vlm_ros.parameters import MotionConfig, PlanningConfig
-from spatial_vlm_ros.streams.sources import Sources
 from spatial_vlm_ros.types import Status
 from spatial_vlm_ros.types.held import HELD_ID
 
@@ -99,10 +98,7 @@ class MotionClient:
         grip: what is known of the gripper from its last command.
     """
 
-    def __init__(
-        self, node: Node, config: PlanningConfig, guard: ExecutionGuard, waits: Asked = lambda: False,
-        sources: Sources | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, node: Node, config: PlanningConfig, guard: ExecutionGuard, waits: Asked = lambda: False) -> None:
         for name in NEEDED:
             needed_class(name)
         from moveit_msgs.action import ExecuteTrajectory, MoveGroup
@@ -124,7 +120,7 @@ class MotionClient:
         self._get = Service(bridge, GetPlanningScene, motion.get_scene, _START_PLANNER)
         question = GetPlanningScene.Request()
         question.components.components = question.components.WORLD_OBJECT_NAMES  # the smallest query MoveIt accepts
-        self._beside = Supervision(bridge, motion, self._get, question, sources)
+        self._beside = Supervision(bridge, motion, self._get, question)
         self._guard, self._waits, self._executes, self.holds = guard, waits, False, False
         self.grip: Grip = "doubt"
         self._made: dict[str, tuple[PlanningScene, bool, SceneLook]] = {}  # plan → what it was planned in

@@ -76,12 +76,12 @@ from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.nodes.arm.way_watch import WayWatch
 from spatial_vlm_ros.nodes.calls import Action, Bridge
 from spatial_vlm_ros.nodes.goals import GoalServer, Jobs, ServedGoal
-from spatial_vlm_ros.nodes.liveliness import LEAST, AliveWatch, clock_of, endpoints_of, ticks, told_to
+from spatial_vlm_ros.nodes.liveliness import LEAST, AliveWatch, endpoints_of, ticks, told_to
 from spatial_vlm_ros.nodes.process import MOST
 from spatial_vlm_ros.output.json_schema import as_json, resolution_from_json, surroundings_from_json
 from spatial_vlm_ros.parameters import GateConfig, PlanningConfig, planning_from, words_in
 from spatial_vlm_ros.printable import printable
-from spatial_vlm_ros.streams.sources import TF, Sources, transforms_told
+from spatial_vlm_ros.streams.sources import STATIC_TF, TF, Sources
 from spatial_vlm_ros.types import Resolution, Status
 
 _START_RESOLVER = (
@@ -130,19 +130,17 @@ class PlannerGate(Node):
             self._grasps = GraspClient(self, bridge, self._planning.grasp)
         self._resolver = AliveWatch(self, "resolve/alive")
         self._resolve.dead = lambda: self._resolver.lost
+        self._mover = MotionClient(
+            self, self._planning, self._broker.guard, lambda: self._client.silent or self._resolver.silent()
+        )
+        self._watch = TransformWatch(self._planning.observation, now_ns=lambda: self.get_clock().now().nanoseconds)
         motion = self._planning.motion
         states = (motion.joint_states, motion.gripper_states or motion.joint_states)
-        steady = map(self.resolve_topic_name, (*states, _DESCRIPTION))
-        self._sources = Sources(partial(endpoints_of, self), {*steady, *clock_of(self)})
+        self._way = WayWatch(self, self._config, states, self._watch, self._end_for, lambda: self._mover.holds)
+        clock = ["/clock"] if self.get_parameter("use_sim_time").value else []
+        steady = map(self.resolve_topic_name, (*states, *self._way.topics, *clock, _DESCRIPTION))
+        self._sources = Sources(partial(endpoints_of, self), {*steady})
         self._unconfirmed = ""  # what changed in an earlier goal, until a person has approved a plan that says so
-        self._mover = MotionClient(
-            self, self._planning, self._broker.guard, lambda: self._client.silent or self._resolver.silent(),
-            self._sources,
-        )  # fmt: skip
-        self._watch = TransformWatch(self._planning.observation, now_ns=lambda: self.get_clock().now().nanoseconds)
-        self._way = WayWatch(
-            self, self._config, states, self._watch, self._end_for, lambda: self._mover.holds, self._sources
-        )
         self._wake = Jobs(self).put
         self._lock = threading.Lock()
         self._goal: _Goal | None = None
@@ -155,14 +153,12 @@ class PlannerGate(Node):
         self._description = ""
         self._proposal = self.create_publisher(ProposalMessage, "proposal", qos.ANSWERS)
         self.create_subscription(Image, _ANNOTATED, self._on_image, qos.IMAGES)
-        described = self.resolve_topic_name(_DESCRIPTION)
-        take = told_to(self._sources, described, self._on_description, lambda text: {"": text.data})
-        self.create_subscription(String, _DESCRIPTION, take, qos.DESCRIPTION)
-        for topic, static, profile in (("/tf", False, qos.TRANSFORMS), ("/tf_static", True, qos.STATIC_TRANSFORMS)):
-            add = told_to(
-                self._sources, TF, partial(self._watch.add, static=static), partial(transforms_told, static=static)
-            )
-            self.create_subscription(TFMessage, topic, add, profile)
+        for form, topic, take, profile in (
+            (String, self.resolve_topic_name(_DESCRIPTION), self._on_description, qos.DESCRIPTION),
+            (TFMessage, TF, partial(self._watch.add, static=False), qos.TRANSFORMS),
+            (TFMessage, STATIC_TF, partial(self._watch.add, static=True), qos.STATIC_TRANSFORMS),
+        ):
+            self.create_subscription(form, topic, told_to(self._sources, topic, take), profile)
         self.create_service(Approve, "approve", self._on_approve)
         self.create_service(Trigger, "stop", self._on_stop)
         self._server = GoalServer(
@@ -248,7 +244,7 @@ class PlannerGate(Node):
             self._end(goal, Ending(Status.BUSY, str(error), None, None, False, PickStage.RESOLVING))
             return
         self._watch.forget()
-        self._sources.begin(self._way.topics)
+        self._sources.begin()
         self._client.begin(goal.uuid)
         goal.thread = threading.Thread(target=self._serve, args=(goal,), name="pick", daemon=True)
         goal.thread.start()
@@ -264,26 +260,20 @@ class PlannerGate(Node):
             printable(f"{why}: {'nothing is running' if goal is None else 'the running goal is stopped'}")
         )
 
-    def _resolver_lost(self) -> str:
-        """Why the resolver counts as lost; "" if it is there. No motion continues without it."""
+    def _lost(self) -> str:
+        """Why the running goal has to end: a source changed, or the resolver is lost; "" if neither is so."""
+        if changed := self._source_changed():
+            return changed.reason
         lost = self._resolver.look(LEAST if self._begun() else MOST)  # also called before a motion
         return f"the resolver {lost}" if lost and self._begun() else ""
 
-    def _lost(self) -> str:
-        """Why the running goal has to end: the resolver is lost, or a source has changed; "" if nothing has."""
-        try:
-            self._check_sources()
-        except SourceChangedError as error:
-            return error.reason
-        return self._resolver_lost()
-
-    def _check_sources(self) -> None:
-        """Raise SourceChangedError if an input of the running goal comes from another publisher than at its start."""
+    def _source_changed(self) -> SourceChangedError | None:
         motion = self._planning.motion
-        self._sources.check(lambda: self._watch.between(motion.planning_frame, motion.tip_link))
+        return self._sources.changed(lambda: self._watch.used(motion.planning_frame, motion.tip_link))
 
     def _still(self, stamp_ns: int) -> None:
-        self._check_sources()
+        if changed := self._source_changed():
+            raise changed
         self._watch.check(stamp_ns)
 
     def _begun(self) -> bool:

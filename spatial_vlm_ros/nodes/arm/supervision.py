@@ -22,10 +22,9 @@ from spatial_vlm_ros.manipulation.standstill import Stand, Standstill
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
 from spatial_vlm_ros.nodes.calls import Asked, Bridge, Service
-from spatial_vlm_ros.nodes.liveliness import LEAST, AliveWatch, joints_told, ticks, told_to
+from spatial_vlm_ros.nodes.liveliness import LEAST, AliveWatch, ticks
 from spatial_vlm_ros.nodes.process import MOST, Silence
 from spatial_vlm_ros.parameters.manipulation import MotionConfig
-from spatial_vlm_ros.streams.sources import Sources
 
 STOP = "stop"
 """What MoveIt listens to on its event topic: moveit2, commit 8fcb5d2, trajectory_execution_manager.cpp:343."""
@@ -82,10 +81,7 @@ class Supervision:
         fingers: distance between the fingers by joint states during an execution, metres.
     """
 
-    def __init__(
-        self, bridge: Bridge, motion: MotionConfig, planner: Service, question: Any, sources: Sources | None = None
-    ) -> None:
-        self._sources = sources or Sources(lambda _: {})
+    def __init__(self, bridge: Bridge, motion: MotionConfig, planner: Service, question: Any) -> None:
         self._bridge, self._node, self._motion = bridge, bridge.node, motion
         self._planner, self._question = planner, question
         controllers = [self._node.resolve_service_name(name) for name in motion.controller_actions.split()]
@@ -149,11 +145,9 @@ class Supervision:
     def _listen(self, stands: Standstill) -> None:
         """Subscribe without event handlers: rclpy ends a multi-threaded executor that finds a listed one destroyed."""
         for topic in {self._motion.joint_states, self._motion.gripper_states or self._motion.joint_states}:
-            name = self._node.resolve_topic_name(topic)
-            take = told_to(self._sources, name, partial(self._add, stands), joints_told)
             self._subscriptions.append(
                 self._node.create_subscription(
-                    JointState, topic, take, qos.images(), callback_group=self._bridge.group,
+                    JointState, topic, partial(self._add, stands), qos.images(), callback_group=self._bridge.group,
                     event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
                 )
             )  # fmt: skip

@@ -8,15 +8,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from spatial_vlm_ros.errors import (
-    InputError,
-    SceneChangedError,
-    SourceChangedError,
-    SpatialVlmError,
-    TransformUnavailableError,
-)
+from spatial_vlm_ros.errors import InputError, SceneChangedError, SpatialVlmError, TransformUnavailableError
 from spatial_vlm_ros.manipulation.planning.motion import check_base_still, check_no_jump
 from spatial_vlm_ros.parameters import ObservationConfig
+from spatial_vlm_ros.streams.sources import clock_set_back
 from spatial_vlm_ros.streams.transforms import SECOND, TransformBuffer
 from spatial_vlm_ros.types import Transform
 
@@ -46,7 +41,7 @@ class TransformWatch:
         self._last: tuple[int, Transform] | None = None
         self._begun: tuple[str, int] | None = None  # base frame, and stamp of the first look
         self._then: Transform | None = None  # fixed_T_base at that stamp, once it is known
-        self._moved: SceneChangedError | SourceChangedError | None = None
+        self._moved: SpatialVlmError | None = None
 
     def follow(self, base: str, camera: str, stamp_ns: int) -> None:
         """Start or continue watching; the base is compared with the first look after `forget`.
@@ -77,7 +72,7 @@ class TransformWatch:
             self._buffer.clear()
             self._last = None
             if self._begun is not None and self._moved is None:
-                self._moved = SourceChangedError("the clock", (), "was set back", "send the instruction again")
+                self._moved = clock_set_back()
             self._changed.notify_all()
 
     def now(self) -> float:
@@ -130,9 +125,10 @@ class TransformWatch:
             raise TransformUnavailableError(base, link, reason, repair)
         return self._buffer.lookup(base, link)
 
-    def between(self, *names: str) -> frozenset[str]:
-        """Frames whose pose in their parent matters: between camera, base, the fixed frame and others."""
-        return self._buffer.between((*(self._frames or ()), self._config.fixed_frame, *names))
+    def used(self, *names: str) -> set[str]:
+        """Frames whose pose in their parent matters for camera, base, the fixed frame and others."""
+        frames = (*(self._frames or ()), self._config.fixed_frame, *names)
+        return {one.child for one in self._buffer.excerpt(frames, [0])}
 
     def mount(self, base: str, camera: str, links: Iterable[str]) -> Transform | None:
         """link_T_camera of a camera that moves with a link.

@@ -40,11 +40,9 @@ from spatial_vlm_ros.manipulation.planning.hulls import Hull, LinkHull
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.arm.proposals import motion_of
 from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
-from spatial_vlm_ros.nodes.liveliness import joints_told, told_to
 from spatial_vlm_ros.parameters import GateConfig, PlanningConfig
 from spatial_vlm_ros.streams.frame_assembler import stamp_of
 from spatial_vlm_ros.streams.image import camera_of, decode_depth
-from spatial_vlm_ros.streams.sources import Sources
 from spatial_vlm_ros.streams.transforms import SECOND
 from spatial_vlm_ros.types import PinholeCamera, RgbdFrame, Transform
 
@@ -66,7 +64,7 @@ class WayWatch:
         holds: returns whether the gripper closes on the target, holds or releases it.
 
     Attributes:
-        topics: full names of the topics of depth and camera info.
+        topics: depth and camera info.
     """
 
     def __init__(
@@ -77,7 +75,6 @@ class WayWatch:
         transforms: TransformWatch,
         stop: Callable[[str], None],
         holds: Callable[[], bool],
-        sources: Sources,
     ) -> None:
         self._config, self._transforms, self._stop, self._holds = config, transforms, stop, holds
         self.on = bool(config.watch_depth)
@@ -93,14 +90,11 @@ class WayWatch:
         self.topics: list[str] = []
         if self.on:
             info = config.watch_camera_info or f"{config.watch_depth.rpartition('/')[0]}/camera_info"
-            self.topics = [node.resolve_topic_name(topic) for topic in (config.watch_depth, info)]
-            for form, topic, take in zip(
-                (Image, CameraInfo), self.topics, (self._on_image, self._on_info), strict=True
-            ):
-                node.create_subscription(form, topic, told_to(sources, topic, take), qos.images())
+            self.topics += config.watch_depth, info
+            node.create_subscription(Image, config.watch_depth, self._on_image, qos.images())
+            node.create_subscription(CameraInfo, info, self._on_info, qos.images())
             for topic in dict.fromkeys(joint_states):
-                told = told_to(sources, node.resolve_topic_name(topic), self._on_joints, joints_told)
-                node.create_subscription(JointState, topic, told, qos.images())
+                node.create_subscription(JointState, topic, self._on_joints, qos.images())
 
     def prepare(self, offer: Offer, config: PlanningConfig, description: str) -> None:
         """Prepare for the motion of an offer; takes about a second."""

@@ -37,7 +37,9 @@ class FrameWait:
     Args:
         now: returns the node's time, nanoseconds.
         recent: recent frames, for detections that come with a request; None if none are kept.
-        sources: publishers of what comes in; None = they are not compared.
+
+    Attributes:
+        sources: who publishes what comes in.
     """
 
     def __init__(
@@ -47,9 +49,8 @@ class FrameWait:
         now: Callable[[], int],
         topics: Mapping[str, str],
         recent: RecentFrames | None = None,
-        sources: Sources | None = None,
     ) -> None:
-        self.sources = sources
+        self.sources = Sources(lambda _: {})
         self.settings, self.assembler, self.recent, self.topics = settings, assembler, recent, dict(topics)
         self.now = now
         self.unheard: dict[str, str] = {}
@@ -57,13 +58,7 @@ class FrameWait:
 
     def bind(self, wait: Wait) -> None:
         """Bind the publishers that the frame of a wait may come from."""
-        if self.sources is not None:
-            self.sources.begin(t for role, t in self.topics.items() if role != DETECTIONS or wait.found is None)
-
-    def check_sources(self, look: bool = True) -> None:
-        """Raise SourceChangedError if a publisher of what comes in changed since `bind`; `look`: as in `Sources`."""
-        if self.sources is not None:
-            self.sources.check(self.assembler.frames_used, look)
+        self.sources.begin(topic for role, topic in self.topics.items() if role != DETECTIONS or wait.found is None)
 
     def begin(self, wait: Wait, after_ns: int | None = None) -> None:
         """Start waiting for a frame stamped at or after `after_ns`; None = now."""
@@ -75,14 +70,16 @@ class FrameWait:
 
     def take(self, wait: Wait) -> PendingFrame | None:
         """The awaited frame, or None while it may still come."""
-        self.check_sources(look=False)
+        if changed := self.sources.changed(self.assembler.frames_used, look=False):
+            raise changed
         now_ns = self.now()
         # Before simulated time has begun, the age of a frame is not known.
         timeout = self.settings.streams.frame_timeout
         in_time = now_ns - wait.since_ns < timeout * SECOND
         pending = self._take(wait, now_ns, wait.needs_speaker and in_time) if now_ns else None
         if pending is not None:
-            self.check_sources()
+            if changed := self.sources.changed(self.assembler.frames_used):
+                raise changed
             return pending
 
         # Did it take too long? Simulated time may stand still.

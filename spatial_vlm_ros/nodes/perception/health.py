@@ -193,9 +193,9 @@ class Health:
         self._twins = said
         words = said or "no duplicate publishers, servers or node names"
         values: dict[str, Any] = {twin.where: twin.who for twin in twins}
-        if (sources := self._queue.frames.sources) is not None:
-            values["publishers are told apart by"] = sources.told_by
-            values["last change of a source"] = sources.last or "none"
+        sources = self._queue.frames.sources
+        values["publishers are told apart by"] = "messages" if sources.names_messages else "the graph"
+        values["last change of a source"] = sources.last or "none"
         return WARN if twins else OK, words, values
 
     def _requests(self, active: bool, others: Mapping[str, Told]) -> Told:

@@ -10,17 +10,9 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-from spatial_vlm_ros.errors import (
-    BusyError,
-    CancelledError,
-    InternalError,
-    SourceChangedError,
-    SpatialVlmError,
-    StopRequestedError,
-)
+from spatial_vlm_ros.errors import BusyError, CancelledError, InternalError, SpatialVlmError, StopRequestedError
 from spatial_vlm_ros.language import stops
 from spatial_vlm_ros.language.dialogue import heard
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
@@ -41,8 +33,8 @@ from spatial_vlm_ros.spatial.dialogue_state import Dialogue
 from spatial_vlm_ros.spatial.dialogue_turns import DialogueTurn
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler, PendingFrame, needs_speaker
 from spatial_vlm_ros.streams.recent import RecentFrames, check_stamped
-from spatial_vlm_ros.streams.sources import Sources
-from spatial_vlm_ros.types import ANSWERS, Status
+from spatial_vlm_ros.streams.sources import clock_set_back
+from spatial_vlm_ros.types import Status
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +50,6 @@ class RequestQueue:
         now: returns the node's time, nanoseconds.
         wake: runs a function on the executor's thread; callable from any thread.
         recent: recent frames, for detections that come with a request; None if none are kept.
-        sources: publishers of what comes in; None = they are not compared.
 
     Attributes:
         grounder_failed: why the grounder made the last request fail; "" if it did not.
@@ -78,9 +69,8 @@ class RequestQueue:
         wake: Callable[[Callable[[], None]], None],
         topics: dict[str, str],
         recent: RecentFrames | None = None,
-        sources: Sources | None = None,
     ) -> None:
-        self.frames = FrameWait(settings, assembler, now, topics, recent, sources)
+        self.frames = FrameWait(settings, assembler, now, topics, recent)
         self._grounder, self._settings, self._resolver = grounder, settings, Resolver(settings.resolver, grounder)
         self._worker = ResolvingWorker(wake)
         self.observer = Observer(self.frames, self._worker, lambda: self._resolver, lambda: self._resolve_timeout)
@@ -186,7 +176,7 @@ class RequestQueue:
         self._advance(request, self.WAITING_FOR_FRAME, "waiting for a complete frame")
         self.step()
 
-    def cancel(self, request: InstructionRequest, reason: str | SourceChangedError) -> None:
+    def cancel(self, request: InstructionRequest, reason: str | SpatialVlmError) -> None:
         """End a request with CANCELLED, or with this error, at any stage."""
         error = CancelledError(reason) if isinstance(reason, str) else reason
         outcome = RequestOutcome(refused_in(request.instruction, error, request.before))
@@ -220,8 +210,7 @@ class RequestQueue:
         for request in self._queue:
             request.accepted_ns = self.frames.now()
         if self._request is not None and (self._request.stage == self.RESOLVING or self._request.found is not None):
-            happened = "was set back while the request was being served"
-            self.cancel(self._request, SourceChangedError("the clock", (), happened, "send the instruction again"))
+            self.cancel(self._request, clock_set_back())
         elif self._request is not None:
             self.frames.begin(self._request)
 
@@ -308,15 +297,9 @@ class RequestQueue:
             return RequestOutcome(resolution, frame, seen, begun, scene, dialogue, found, around, others, dialogues)
 
         def done(outcome: RequestOutcome | SpatialVlmError) -> None:
+            outcome = self.frames.sources.changed(self.assembler.frames_used) or outcome
             if isinstance(outcome, SpatialVlmError):
                 outcome = RequestOutcome(refused_in(request.instruction, outcome, request.before, pending.stamp_ns))
-            try:
-                if outcome.resolution.status in ANSWERS:
-                    self.frames.check_sources()
-            except SourceChangedError as error:
-                outcome = RequestOutcome(refused_in(request.instruction, error, request.before, pending.stamp_ns))
-            if (sources := self.frames.sources) is not None:
-                outcome = replace(outcome, resolution=replace(outcome.resolution, sources=sources.told_by))
             if request is self._request and outcome.scene is not None:  # the observer would have found the same
                 self.observer.conclude(outcome.scene.evidence.error, pending.stamp_ns)
             if self._grounder is not None:

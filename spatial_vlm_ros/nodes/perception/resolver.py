@@ -30,7 +30,7 @@ from spatial_vlm_ros.errors import CancelledError, InputError, InternalError, Sp
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.goals import GoalServer, Jobs, ServedGoal
-from spatial_vlm_ros.nodes.liveliness import clock_of, endpoints_of, told_to
+from spatial_vlm_ros.nodes.liveliness import endpoints_of, told_to
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
 from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
 from spatial_vlm_ros.nodes.perception.health import Health
@@ -47,7 +47,7 @@ from spatial_vlm_ros.spatial.support_check import carries_out
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler
 from spatial_vlm_ros.streams.recent import RecentFrames
-from spatial_vlm_ros.streams.sources import TF, Sources, transforms_told
+from spatial_vlm_ros.streams.sources import Sources
 from spatial_vlm_ros.types import ANSWERS, Status
 
 if TYPE_CHECKING:
@@ -187,10 +187,10 @@ class ResolverNode(LifecycleNode):
         collected = FrameAssembler(settings.streams, hears_detections(settings), robot=self._robot)
         recent = RecentFrames(settings.streams, collected.transforms, self._robot) if settings.node.selection else None
         topics, grounder = self._resolved_topics(), None if self._keeper is None else self._keeper.grounder
-        self._sources = Sources(partial(endpoints_of, self), clock_of(self))
-        self._queue = RequestQueue(
-            settings, collected, grounder, self._now_ns, self._wake, topics, recent, self._sources
-        )  # fmt: skip
+        clock = ["/clock"] if self.get_parameter("use_sim_time").value else []
+        self._sources = Sources(partial(endpoints_of, self), clock)
+        self._queue = RequestQueue(settings, collected, grounder, self._now_ns, self._wake, topics, recent)
+        self._queue.frames.sources = self._sources
         self._evidence = EvidenceKeeper(
             lambda: self._settings, lambda: topics_of(self._settings), messages.serialised, grounder,
             self.get_fully_qualified_name(), lambda words: self.get_logger().warning(printable(words)),
@@ -359,10 +359,7 @@ class ResolverNode(LifecycleNode):
                 self.get_logger().error(printable(words), throttle_duration_sec=SAID_AGAIN)
             self._queue.step(begun)
 
-        if role in (roles.TRANSFORMS, roles.STATIC_TRANSFORMS):
-            static = role == roles.STATIC_TRANSFORMS
-            return told_to(self._sources, TF, take, lambda message: transforms_told(message, static))
-        return told_to(self._sources, self._resolved_topics()[role], take)
+        return told_to(self._sources, self._resolved_topics().get(role, role), take)
 
     def _poll(self) -> None:
         if self._queue is not None and self._queue.busy:

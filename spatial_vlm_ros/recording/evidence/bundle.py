@@ -345,7 +345,7 @@ class EvidenceStore:
 # ------------------------------------------------------------------------------------------------ answering
 
 
-_TIMES = ("ms", "timings_ms", "sources")
+_TIMES = ("ms", "timings_ms")
 
 
 class KeptGrounder:
