@@ -23,13 +23,13 @@ from rclpy.timer import Timer
 from std_msgs.msg import String
 
 from spatial_vlm_ros.nodes.process import MOST, OtherProcess, Silence, stat_of, why_lost
-from spatial_vlm_ros.streams.sources import STATIC_TF, TF, Sources, parts_of
-from spatial_vlm_ros.streams.twins import Twin, full_name, twins_of
+from spatial_vlm_ros.streams.sources import STATIC_TF, TF, Sources, Twin, full_name, parts_of, twins_of
 
 PERIOD = 0.1  # s between heartbeats
 LEAST = 0.4  # s of silence that count on an idle machine
 _ENDS = "ended"
-_UNKNOWN = "_NODE_NAME_UNKNOWN_"  # in the graph, until a node has said its name
+UNKNOWN = "a node of unknown name"
+"""In the graph, until a node whose endpoints are discovered has said its name."""
 _QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)  # a reader that is suspended holds nobody up
 
 
@@ -169,12 +169,8 @@ def twins_around(node: Node, topics: Iterable[str], own: str) -> list[Twin]:
     """Publishers, servers and nodes that exist twice although there should be one."""
     action = f"{own.rpartition('/')[0]}/resolve"
     mixed = [Twin(e.what, e.publishers, e.reason, e.repair) for e in Sources(partial(endpoints_of, node)).begin(topics)]
-    return [*mixed, *twins_of(action, publishers_of(node, f"{action}/_action/status"), nodes_of(node), own)]
-
-
-def publishers_of(node: Node, topic: str) -> list[str]:
-    """Full names of the nodes that publish a topic, one entry for each publisher."""
-    return [full_name(info.node_namespace, info.node_name) for info in node.get_publishers_info_by_topic(topic)]
+    servers = sorted(endpoints_of(node, f"{action}/_action/status").values())
+    return [*mixed, *twins_of(action, servers, nodes_of(node), own)]
 
 
 def endpoints_of(node: Node, topic: str) -> dict[bytes, str]:
@@ -182,7 +178,7 @@ def endpoints_of(node: Node, topic: str) -> dict[bytes, str]:
     names = (TF, STATIC_TF) if topic == TF else (topic,)
     found = [info for name in names for info in node.get_publishers_info_by_topic(name)]
     named = {bytes(one.endpoint_gid).rstrip(b"\0"): full_name(one.node_namespace, one.node_name) for one in found}
-    return {gid: "a node of unknown name" if _UNKNOWN in name else name for gid, name in named.items()}
+    return {gid: UNKNOWN if "_NODE_NAME_UNKNOWN_" in name else name for gid, name in named.items()}
 
 
 def told_to(sources: Sources, topic: str, take: Callable[[Any], object]) -> Callable[..., None]:

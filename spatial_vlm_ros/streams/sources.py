@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Binds who publishes what a goal depends on, from its beginning to its end. No ROS.
+"""Binds who publishes what a goal depends on, from its beginning to its end; finds what exists twice. No ROS.
 
 A topic has one publisher. Of TF and latched texts, each frame or text has one, or several that say the same. The
 publisher of each message is known where the middleware names it; else the graph tells of new ones.
@@ -8,12 +8,12 @@ publisher of each message is known where the middleware names it; else the graph
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
 from spatial_vlm_ros.errors import SourceChangedError
-from spatial_vlm_ros.streams.twins import counted
 
 TF, STATIC_TF = "/tf", "/tf_static"
 """The first stands for what both tell together."""
@@ -33,9 +33,9 @@ def parts_of(topic: str, message: Any) -> dict[str, Hashable]:
     told: dict[str, Hashable] = {}
     for each in message.transforms:
         at, turned = each.transform.translation, each.transform.rotation
-        pose = (at.x, at.y, at.z, turned.x, turned.y, turned.z, turned.w) if topic == STATIC_TF else ()
-        held = (each.header.frame_id, *(round(number, 6) for number in pose))
-        told[each.child_frame_id.removeprefix("/")] = held if pose else None
+        pose = at.x, at.y, at.z, turned.x, turned.y, turned.z, turned.w
+        held = (each.header.frame_id, *(round(number, 6) for number in pose)) if topic == STATIC_TF else None
+        told[each.child_frame_id.removeprefix("/")] = held
     return told
 
 
@@ -109,7 +109,7 @@ class Sources:
             self._bound[key] = live, value
         if len(live) > 1 and (value is None or len({said[gid][0] for gid in live}) > 1):
             who = sorted(names.get(gid, "a node that has gone") for gid in live)
-            happened = f"has {len(who)} publishers: {counted(who)}; their messages are mixed"
+            happened = f"has {len(who)} publishers: {', '.join(who)}; their messages are mixed"
             self._found[key] = SourceChangedError(_named(key), tuple(who), happened, _STOP)
 
     def changed(self, frames: Callable[[], Collection[str]], look: bool = True) -> SourceChangedError | None:
@@ -119,15 +119,12 @@ class Sources:
             frames: returns the frames of TF that matter.
             look: whether to look for publishers that have said nothing yet, too.
         """
-        for topic in (*self._one, *self._steady) if look else ():
-            before, now = self._there[topic], self._publishers(topic)
-            new = now.keys() - before.keys()
-            if new and not before and len(new) == 1:
-                self._there[topic] = now  # the first one
-            elif new:
-                with self._lock:
-                    self._note((topic, ""), next(iter(new)))
         with self._lock:
+            for topic in (*self._one, *self._steady) if look else ():
+                now = self._publishers(topic)
+                before = self._there[topic] = self._there[topic] or now  # the first one may come later
+                for gid in now.keys() - before.keys():
+                    self._note((topic, ""), gid)
             for key, error in self._found.items():
                 if key[0] != TF or key[1] in frames():
                     self.last = error.reason
@@ -145,3 +142,37 @@ class Sources:
 
 def _named(key: Key) -> str:
     return f"{key[1]!r} on {key[0]}" if key[1] else key[0]
+
+
+@dataclass(frozen=True)
+class Twin:
+    """Something that must exist once but exists more than once."""
+
+    where: str
+    who: tuple[str, ...]  # full names of the nodes, sorted; a name is repeated as often as it occurs
+    found: str
+    repair: str
+
+
+def twins_of(action: str, servers: Sequence[str], nodes: Iterable[str], own: str) -> list[Twin]:
+    """Find what exists twice but should exist once: servers of an action, then the name of the resolver.
+
+    Args:
+        servers: full name of the node of each.
+        nodes: full names of all nodes, one entry for each in `Node.get_node_names_and_namespaces`.
+    """
+    found = []
+    if len(servers) > 1:
+        words = f"there are {len(servers)} servers of {action}: {', '.join(servers)}; a goal reaches all of them"
+        found.append(Twin(action, tuple(servers), words, "stop all but one, or start each in its own namespace"))
+    same = list(nodes).count(own)
+    if same > 1:
+        words = f"{same} nodes are named {own}; parameters, lifecycle calls and goals can reach any of them"
+        repair = "stop all but one, or start each in its own namespace (namespace:=NAME)"
+        found.append(Twin(own, (own,) * same, words, repair))
+    return found
+
+
+def full_name(namespace: str, name: str) -> str:
+    """Full name of a node from its namespace, such as "/" or "/left", and its name."""
+    return f"{namespace.rstrip('/')}/{name}"

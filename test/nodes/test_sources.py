@@ -15,7 +15,7 @@ from live_graph import Camera, Goal, Graph
 from live_scene import DETECTIONS, FRAME, SENTENCE, core_position
 from waiting import until
 
-from spatial_vlm_ros.nodes.liveliness import publishers_of
+from spatial_vlm_ros.nodes.liveliness import endpoints_of
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.types import Transform
 
@@ -97,10 +97,9 @@ def test_a_stranger_after_the_goal_began_is_named_and_moves_no_answer(live: Grap
 def test_two_publishers_when_a_goal_begins_are_both_named(live: Graph) -> None:
     live.answer()
     second = newcomer(live, "second")
-    live.feed(
-        lambda: "/second" in publishers_of(live.resolver, "/detections"), "both are there", change=forged_by(second)
-    )
-    goal = live.ask(change=forged_by(second))
+    forge = forged_by(second)
+    live.feed(lambda: "/second" in endpoints_of(live.resolver, "/detections").values(), "both there", change=forge)
+    goal = live.ask(change=forge)
     assert_named(goal, "/detections has 2 publishers: /second, /test", "Stop the wrong one")
     gone(live, second)
     assert live.ask().position == pytest.approx(core_position(), abs=0.01)

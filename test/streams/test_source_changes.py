@@ -44,7 +44,7 @@ def test_a_killed_driver_that_the_graph_still_shows_is_not_a_second_one(monkeypa
     graph.nodes[IMAGE][b"again"] = "/camera"
     graph.says(b"again")
     (mixed,) = graph.sources.begin([IMAGE])
-    assert mixed.reason == "/image has 2 publishers: /camera (2 times); their messages are mixed"
+    assert mixed.reason == "/image has 2 publishers: /camera, /camera; their messages are mixed"
     later = time.monotonic() + 3.0
     monkeypatch.setattr(time, "monotonic", lambda: later)
     graph.says(b"again")

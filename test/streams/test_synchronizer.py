@@ -19,6 +19,7 @@ from spatial_vlm_ros.errors import ClockError, InputError, StaleInputError
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.parameters import StreamConfig
 from spatial_vlm_ros.streams.frame_assembler import DEPTH, RGB, needs_speaker
+from spatial_vlm_ros.streams.sources import full_name, twins_of
 from spatial_vlm_ros.streams.synchronizer import (
     RESTART,
     SECOND,
@@ -29,7 +30,6 @@ from spatial_vlm_ros.streams.synchronizer import (
     Synchronizer,
     TransformClocks,
 )
-from spatial_vlm_ros.streams.twins import full_name, twins_of
 from spatial_vlm_ros.types import Destination, FrameOfReference, NounPhrase, Ordinal, RelationClause, SpatialQuery, Step
 
 MS = 1_000_000
@@ -409,7 +409,7 @@ def test_two_servers_and_two_resolvers_are_named_and_one_of_each_is_right() -> N
     servers = ["/resolver", "/resolver"]
     action, node = twins_of("/resolve", servers, [*servers, "/camera"], "/resolver")
     assert (action.where, node.where) == ("/resolve", "/resolver")
-    assert "2 servers of /resolve: /resolver (2 times)" in action.found
+    assert "2 servers of /resolve: /resolver, /resolver" in action.found
     assert "2 nodes are named /resolver" in node.found
     assert all(twin.repair for twin in (action, node))
     assert (full_name("/", "camera"), full_name("/left", "camera")) == ("/camera", "/left/camera")

@@ -34,7 +34,7 @@ from spatial_vlm_ros.manipulation.planning.moveit import first_names, further_na
 from spatial_vlm_ros.nodes import main, messages, qos
 from spatial_vlm_ros.nodes.arm.grippers.drivers import DRIVERS
 from spatial_vlm_ros.nodes.client_node import Spinner, client_node
-from spatial_vlm_ros.nodes.liveliness import publishers_of
+from spatial_vlm_ros.nodes.liveliness import UNKNOWN, endpoints_of
 from spatial_vlm_ros.parameters import MotionConfig, RobotPreset
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.frame_assembler import stamp_of
@@ -42,7 +42,6 @@ from spatial_vlm_ros.streams.frame_assembler import stamp_of
 _DISCOVERY = 5.0  # s: servers are awaited this long before listening begins
 _REPLY = 5.0  # s for a service
 _NAMED = 2.0  # s for the name of a node whose endpoints are discovered before itself
-_UNKNOWN = "_UNKNOWN_"  # in the name that rmw gives it until then
 _URDF, _SRDF = "robot_description", "robot_description_semantic"
 
 
@@ -107,8 +106,8 @@ class _Listening:
         wanted = {*planner_servers(motion), *controller_servers(motion), *gripper_servers(motion)}
         self._spinner.until(lambda: wanted <= set(self._services()), _DISCOVERY)
         topic = self._node.resolve_topic_name(f"{motion.move_action}/_action/status")
-        self._spinner.until(lambda: any(_UNKNOWN not in name for name in publishers_of(self._node, topic)), _NAMED)
-        heard.planners = sorted({name for name in publishers_of(self._node, topic) if _UNKNOWN not in name})
+        self._spinner.until(lambda: any(name != UNKNOWN for name in endpoints_of(self._node, topic).values()), _NAMED)
+        heard.planners = sorted({*endpoints_of(self._node, topic).values()} - {UNKNOWN})
         part = PlanningSceneComponents
         parts = part.SCENE_SETTINGS | part.ROBOT_STATE | part.ROBOT_STATE_ATTACHED_OBJECTS | part.WORLD_OBJECT_NAMES
         reply = self._spinner.ask(GetPlanningScene, motion.get_scene, _REPLY, components=part(components=parts))

@@ -62,9 +62,6 @@ class WayWatch:
     Args:
         stop: called once with the reason to stop the arm, on a thread of the watch.
         holds: returns whether the gripper closes on the target, holds or releases it.
-
-    Attributes:
-        topics: depth and camera info.
     """
 
     def __init__(
@@ -87,7 +84,7 @@ class WayWatch:
         self._watched: _Watched | None = None
         self._thread: threading.Thread | None = None
         self._ends = threading.Event()
-        self.topics: list[str] = []
+        self.topics: list[str] = []  # depth and camera info
         if self.on:
             info = config.watch_camera_info or f"{config.watch_depth.rpartition('/')[0]}/camera_info"
             self.topics += config.watch_depth, info

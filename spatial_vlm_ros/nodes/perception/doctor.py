@@ -31,7 +31,7 @@ from spatial_vlm_ros.manipulation.planning.robot_model import robot_of
 from spatial_vlm_ros.nodes import parameters, qos
 from spatial_vlm_ros.nodes.client_node import Spinner, client_node, heard_description
 from spatial_vlm_ros.nodes.goals import Jobs
-from spatial_vlm_ros.nodes.liveliness import publishers_of, twins_around
+from spatial_vlm_ros.nodes.liveliness import UNKNOWN, endpoints_of, twins_around
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Observer
 from spatial_vlm_ros.nodes.perception.requests import ResolvingWorker
 from spatial_vlm_ros.nodes.perception.resolver import form_of, hears_detections, topics_of
@@ -51,7 +51,6 @@ _DISCOVERY = 5.0  # s: publishers are awaited this long before listening begins
 _REPLY = 5.0  # s for a service call: the node may be busy loading a model
 _SPOKEN = 3.0  # s to wait for its diagnostics, which come once a second
 _TOPIC = " topic"  # ends the key of each topic in its diagnostics
-_UNKNOWN = "_UNKNOWN_"  # part of the name that rmw gives a node whose endpoints are discovered first
 SIM_TIME = "use_sim_time"
 
 
@@ -80,7 +79,7 @@ class RunningResolver:
     @property
     def names(self) -> list[str]:
         """Full names of the nodes discovered so far that offer the action `resolve` in this namespace."""
-        return [name for name in publishers_of(self._node, self._status_topic) if _UNKNOWN not in name]
+        return [name for name in endpoints_of(self._node, self._status_topic).values() if name != UNKNOWN]
 
     @property
     def topics(self) -> dict[str, str]:

@@ -37,9 +37,6 @@ class FrameWait:
     Args:
         now: returns the node's time, nanoseconds.
         recent: recent frames, for detections that come with a request; None if none are kept.
-
-    Attributes:
-        sources: who publishes what comes in.
     """
 
     def __init__(
@@ -50,7 +47,7 @@ class FrameWait:
         topics: Mapping[str, str],
         recent: RecentFrames | None = None,
     ) -> None:
-        self.sources = Sources(lambda _: {})
+        self.sources = Sources(lambda _: {})  # who publishes what comes in
         self.settings, self.assembler, self.recent, self.topics = settings, assembler, recent, dict(topics)
         self.now = now
         self.unheard: dict[str, str] = {}
@@ -78,8 +75,6 @@ class FrameWait:
         in_time = now_ns - wait.since_ns < timeout * SECOND
         pending = self._take(wait, now_ns, wait.needs_speaker and in_time) if now_ns else None
         if pending is not None:
-            if changed := self.sources.changed(self.assembler.frames_used):
-                raise changed
             return pending
 
         # Did it take too long? Simulated time may stand still.

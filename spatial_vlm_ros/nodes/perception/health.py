@@ -192,11 +192,10 @@ class Health:
             self._node.get_logger().warning(printable(said))
         self._twins = said
         words = said or "no duplicate publishers, servers or node names"
-        values: dict[str, Any] = {twin.where: twin.who for twin in twins}
         sources = self._queue.frames.sources
-        values["publishers are told apart by"] = "messages" if sources.names_messages else "the graph"
-        values["last change of a source"] = sources.last or "none"
-        return WARN if twins else OK, words, values
+        told = "messages" if sources.names_messages else "the graph"
+        values = {"publishers are told apart by": told, "last change of a source": sources.last or "none"}
+        return WARN if twins else OK, words, {**values, **{twin.where: twin.who for twin in twins}}
 
     def _requests(self, active: bool, others: Mapping[str, Told]) -> Told:
         queue, observer, node = self._queue, self._queue.observer, self._queue.frames.settings.node

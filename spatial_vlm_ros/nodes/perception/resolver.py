@@ -188,9 +188,8 @@ class ResolverNode(LifecycleNode):
         recent = RecentFrames(settings.streams, collected.transforms, self._robot) if settings.node.selection else None
         topics, grounder = self._resolved_topics(), None if self._keeper is None else self._keeper.grounder
         clock = ["/clock"] if self.get_parameter("use_sim_time").value else []
-        self._sources = Sources(partial(endpoints_of, self), clock)
         self._queue = RequestQueue(settings, collected, grounder, self._now_ns, self._wake, topics, recent)
-        self._queue.frames.sources = self._sources
+        self._queue.frames.sources = Sources(partial(endpoints_of, self), clock)
         self._evidence = EvidenceKeeper(
             lambda: self._settings, lambda: topics_of(self._settings), messages.serialised, grounder,
             self.get_fully_qualified_name(), lambda words: self.get_logger().warning(printable(words)),
@@ -359,7 +358,8 @@ class ResolverNode(LifecycleNode):
                 self.get_logger().error(printable(words), throttle_duration_sec=SAID_AGAIN)
             self._queue.step(begun)
 
-        return told_to(self._sources, self._resolved_topics().get(role, role), take)
+        assert self._queue is not None  # noqa: S101 - configure has made it
+        return told_to(self._queue.frames.sources, self._resolved_topics().get(role, role), take)
 
     def _poll(self) -> None:
         if self._queue is not None and self._queue.busy:
