@@ -170,7 +170,8 @@ def twins_around(node: Node, topics: Iterable[str], own: str) -> list[Twin]:
     action = f"{own.rpartition('/')[0]}/resolve"
     mixed = [Twin(e.what, e.publishers, e.reason, e.repair) for e in Sources(partial(endpoints_of, node)).begin(topics)]
     servers = sorted(endpoints_of(node, f"{action}/_action/status").values())
-    return [*mixed, *twins_of(action, servers, nodes_of(node), own)]
+    nodes = [full_name(namespace, name) for name, namespace in node.get_node_names_and_namespaces()]
+    return [*mixed, *twins_of(action, servers, nodes, own)]
 
 
 def endpoints_of(node: Node, topic: str) -> dict[bytes, str]:
@@ -190,8 +191,3 @@ def told_to(sources: Sources, topic: str, take: Callable[[Any], object]) -> Call
 
     # rclpy before Iron gives no info.
     return told if hasattr(rclpy.subscription.Subscription, "CallbackType") else lambda message: told(message, None)
-
-
-def nodes_of(node: Node) -> list[str]:
-    """Full names of all nodes, one entry for each."""
-    return [full_name(namespace, name) for name, namespace in node.get_node_names_and_namespaces()]

@@ -154,7 +154,7 @@ class Twin:
     repair: str
 
 
-def twins_of(action: str, servers: Sequence[str], nodes: Iterable[str], own: str) -> list[Twin]:
+def twins_of(action: str, servers: Sequence[str], nodes: Sequence[str], own: str) -> list[Twin]:
     """Find what exists twice but should exist once: servers of an action, then the name of the resolver.
 
     Args:
@@ -165,8 +165,7 @@ def twins_of(action: str, servers: Sequence[str], nodes: Iterable[str], own: str
     if len(servers) > 1:
         words = f"there are {len(servers)} servers of {action}: {', '.join(servers)}; a goal reaches all of them"
         found.append(Twin(action, tuple(servers), words, "stop all but one, or start each in its own namespace"))
-    same = list(nodes).count(own)
-    if same > 1:
+    if (same := nodes.count(own)) > 1:
         words = f"{same} nodes are named {own}; parameters, lifecycle calls and goals can reach any of them"
         repair = "stop all but one, or start each in its own namespace (namespace:=NAME)"
         found.append(Twin(own, (own,) * same, words, repair))

@@ -11,13 +11,7 @@ from tables import rows
 from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros import errors
-from spatial_vlm_ros.errors import (
-    ClockError,
-    InputError,
-    SceneChangedError,
-    SourceChangedError,
-    TransformUnavailableError,
-)
+from spatial_vlm_ros.errors import ClockError, InputError, SceneChangedError, TransformUnavailableError
 from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.nodes.messages import time_of
 from spatial_vlm_ros.parameters import ObservationConfig
@@ -61,7 +55,7 @@ def test_a_base_at_rest_may_be_acted_on(watch: TransformWatch) -> None:
 
 def test_a_clock_that_was_set_back_ends_what_runs_and_the_next_request_begins_anew(watch: TransformWatch) -> None:
     watch.time_jumped()
-    with pytest.raises(SourceChangedError, match="the clock was set back"):
+    with pytest.raises(errors.SourceChangedError, match="the clock was set back"):
         watch.check(4 * SECOND)
     watch.forget()
     for tenth in range(5, 16):  # a second later than the new beginning, and before all that was heard

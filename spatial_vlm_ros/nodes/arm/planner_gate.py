@@ -460,9 +460,8 @@ class PlannerGate(Node):
         self._way.prepare(parts[0], self._planning, description)
         goal.later = list(parts[1:])
         proposal = proposal_of(goal.id, offer, self._config.approval_timeout, self._planning, description)
-        changed = f" {_CONFIRM}: {self._unconfirmed}" * bool(self._unconfirmed)
-        if changed:
-            proposal = dataclasses.replace(proposal, warnings=(changed.strip(), *proposal.warnings))
+        changed = [f"{_CONFIRM}: {self._unconfirmed}"] if self._unconfirmed else []
+        proposal = dataclasses.replace(proposal, warnings=(*changed, *proposal.warnings))
         self._operators = read_operators(self._operators_file)  # whoever was removed may not answer this one
         stamp, seconds = messages.time_of(offer.scene.stamp_ns), self._config.approval_timeout
         self._asked = ProposalMessage(
@@ -470,7 +469,7 @@ class PlannerGate(Node):
             scene_stamp=stamp,
             plan_hash=offer.hash,
             instruction=offer.words.instruction,
-            motion=told(offer) + changed,
+            motion=" ".join((told(offer), *changed)),
             steps=list(steps_told(offer.seen.resolution)),
             target=messages.resolution_message(offer.seen.resolution).target[0],
             header=Header(stamp=stamp, frame_id=offer.scene.frame_id),
