@@ -116,7 +116,8 @@ def test_without_depth_of_the_way_nothing_moves_on(cell: WatchedCell, moves: boo
 @pytest.mark.parametrize("cell", [WristCell], indirect=True)
 def test_a_plan_in_which_the_camera_would_be_blind_is_refused_before_anybody_is_asked(cell: WristCell) -> None:
     before, proposals = cell.accepted(), len(cell.proposals)
-    with cell.another_gate(**{**cell.watch, "watch_silence": 0.5}):
+    other = {"motion.controller_actions": "/other/follow"}
+    with cell.another_gate(**{**cell.watch, **other, "watch_silence": 0.5}):
         ended = cell.end(cell.send(pick=cell.other_pick))
     told = ended.result.status.message
     assert (ended.name, ended.result.moved) == ("DEPTH_INVALID", False), told
