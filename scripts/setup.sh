@@ -15,13 +15,14 @@ import sys
 sys.exit(sys.version_info < (3, 10))
 PY
 
-# Install Debian packages if they are missing and we may; else say what to install.
+# Install Debian packages if they are missing and we may, said first; else say what to install.
 apt_install() {
   local missing=()
   for package in "$@"; do dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package"); done
   [ ${#missing[@]} -eq 0 ] && return 0
   local sudo=""
   [ "$(id -u)" -eq 0 ] || sudo="sudo -n"
+  echo "installing Debian packages${sudo:+ with sudo}: ${missing[*]}" >&2
   if command -v apt-get >/dev/null && { [ -z "$sudo" ] || $sudo true 2>/dev/null; }; then
     $sudo apt-get update -qq && $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "${missing[@]}" >/dev/null
   else
@@ -54,7 +55,7 @@ sdf_reader() { ldconfig -p 2>/dev/null | grep -q libsdformat || command -v gz >/
 newest_sdf_package() { apt-cache pkgnames libsdformat 2>/dev/null | grep -E '^libsdformat[0-9]+-[0-9]+$' | sort -V | tail -n 1; }
 install_sdf_reader() {
   local package sudo=""
-  [ "$(id -u)" -eq 0 ] || sudo="sudo -n"
+  [ "$(id -u)" -eq 0 ] || { sudo="sudo -n"; echo "looking for libsdformat: with sudo, if apt-get has no lists yet" >&2; }
   command -v apt-cache >/dev/null || return 1
   package=$(newest_sdf_package)
   [ -n "$package" ] || { $sudo apt-get update -qq 2>/dev/null || true; package=$(newest_sdf_package); }

@@ -201,3 +201,8 @@ def test_modules_of_tests_have_names_of_their_own() -> None:
     folders = (ROOT / "test", ROOT / "research" / "test")
     names = Counter(path.name for folder in folders for path in folder.rglob("*.py") if path.name != "conftest.py")
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_every_onnx_file_is_opened_by_the_one_loader_that_checks_it() -> None:
+    opening = {path.name for path in PACKAGE.rglob("*.py") if "InferenceSession" in path.read_text(encoding="utf-8")}
+    assert opening == {"onnx_session.py"}

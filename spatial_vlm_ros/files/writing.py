@@ -55,6 +55,20 @@ def write_json(path: str | Path, value: Any, *, force: bool = False, indent: int
 
 
 @contextmanager
+def with_parents(place: Path) -> Iterator[None]:
+    """Make the folders above a file; if the block fails, those that were new go again unless something is in them."""
+    new = [folder for folder in place.parents if not folder.exists()]
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in new:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+@contextmanager
 def writing(path: str | Path, *, force: bool = False, sync: bool = True) -> Iterator[BinaryIO]:
     """Give a file to write to; it takes its final name if the block ends without an error, else nothing remains."""
     path = Path(path)
@@ -65,20 +79,20 @@ def writing(path: str | Path, *, force: bool = False, sync: bool = True) -> Iter
                 yield file
             return
         place = Path(os.path.realpath(path))
-        place.parent.mkdir(parents=True, exist_ok=True)
-        part = part_of(place)
-        number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # less the umask
-        try:
-            with os.fdopen(number, "wb") as file:
-                with suppress(OSError):  # keep the permissions of the replaced file
-                    os.fchmod(number, stat.S_IMODE(place.stat().st_mode))
-                yield file
-                file.flush()
-                if sync:
-                    os.fsync(number)
-            _take_name(part, place, force)
-        finally:
-            part.unlink(missing_ok=True)
+        with with_parents(place):
+            part = part_of(place)
+            number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)  # less the umask
+            try:
+                with os.fdopen(number, "wb") as file:
+                    with suppress(OSError):  # keep the permissions of the replaced file
+                        os.fchmod(number, stat.S_IMODE(place.stat().st_mode))
+                    yield file
+                    file.flush()
+                    if sync:
+                        os.fsync(number)
+                _take_name(part, place, force)
+            finally:
+                part.unlink(missing_ok=True)
         if sync:
             sync_folder(place.parent)
     except OSError as error:
@@ -95,15 +109,17 @@ def written_by_name(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     place = Path(os.path.realpath(path))
     holder = part_of(place)
     try:
-        holder.mkdir(parents=True)
-        yield holder / place.name
-        sync_file(holder / place.name)
-        _take_name(holder / place.name, place, force)
+        with with_parents(place):
+            try:
+                holder.mkdir()
+                yield holder / place.name
+                sync_file(holder / place.name)
+                _take_name(holder / place.name, place, force)
+            finally:
+                shutil.rmtree(holder, ignore_errors=True)
         sync_folder(place.parent)
     except OSError as error:
         raise unreadable(path, error, PLACE) from error
-    finally:
-        shutil.rmtree(holder, ignore_errors=True)
 
 
 @contextmanager
@@ -225,8 +241,10 @@ class UnfinishedFolder:
         self._place = Path(os.path.realpath(place))
         self._force = force
         self._holder = part_of(self._place)
+        self._new: list[Path] = []
         self.path = self._holder / self._place.name
         try:
+            self._new = [folder for folder in self._place.parents if not folder.exists()]
             self.path.mkdir(parents=True)
         except OSError as error:
             self.drop()
@@ -244,6 +262,9 @@ class UnfinishedFolder:
     def drop(self) -> None:
         """Remove the written folder, or the replaced one."""
         shutil.rmtree(self._holder, ignore_errors=True)
+        for folder in self._new:  # those that hold the finished folder, or something else, stay
+            with suppress(OSError):
+                folder.rmdir()
 
     def __enter__(self) -> Path:
         return self.path

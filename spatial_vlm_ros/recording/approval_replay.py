@@ -14,13 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError, UnknownNameError
-from spatial_vlm_ros.files.reading import check_regular, open_regular, read_bytes
+from spatial_vlm_ros.files.reading import check_regular, read_bytes, read_lines
 from spatial_vlm_ros.files.writing import new_folder, write_bytes, write_text
 from spatial_vlm_ros.manipulation.approval.audit import files_of, verify
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion
 from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, motion_from, png, same_pixels
+from spatial_vlm_ros.recording.frame_folder import decode_json
 from spatial_vlm_ros.web import STATIC, templates_of
 
 _APPROVAL = Path(__file__).resolve().parent.parent / "manipulation" / "approval"
@@ -28,6 +31,11 @@ _OF_PREVIEW = ("above", "side", "scene", "motion", "plan")
 _SAME_PLACE = 1e-4  # metres: kept positions are rounded to 1e-5
 _RECORD = "pass the record that the planner gate wrote"
 _LARGEST = 64 * 1024 * 1024  # bytes of a kept file
+_LONGEST_LINE = 1 << 24  # bytes
+_TOLD = [("goal_id", str), ("sentence", str), ("plan_hash", str), ("scene_stamp_ns", int), ("answered", str | None)]
+_CONTENT = msgspec.defstruct("_Content", [*_TOLD, ("preview", dict[str, Any] | None, None)])
+_LINE = msgspec.defstruct("_Line", [("event", str), ("utc", str), ("goal_id", str | None, None)])
+_PROPOSED = msgspec.defstruct("_Proposed", [("content", _CONTENT)], bases=(_LINE,), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -66,21 +74,20 @@ class ProposalRecord:
 def proposals(record: str | Path) -> tuple[ProposalRecord, ...]:
     """All proposals of a record, oldest first."""
     check_regular(record, _RECORD)
-    verify(record)
+    cut_short = verify(record).cut_short
     found: dict[str, ProposalRecord] = {}
-    with open_regular(record, _RECORD) as file:
-        for raw in file:
-            try:
-                line = json.loads(raw)
-            except ValueError:
-                continue  # cut short by a crash and noted by the restart: `verify` has checked this
-            content, goal = line.get("content"), line.get("goal_id")
-            if line.get("event") == "PROPOSED":
-                goal = content["goal_id"]
-                found[goal] = ProposalRecord(content, found[goal].events if goal in found else ())
-            if goal in found:
-                event = {key: value for key, value in line.items() if key != "content"}
-                found[goal] = replace(found[goal], events=(*found[goal].events, event))
+    for number, raw in read_lines(record, _RECORD, _LONGEST_LINE):
+        if number in cut_short:
+            continue
+        line = json.loads(raw)
+        is_new = line.get("event") == "PROPOSED"
+        decode_json(raw, _PROPOSED if is_new else _LINE, record, f"line {number}", _RECORD)
+        goal = line["content"]["goal_id"] if is_new else line.get("goal_id")
+        if is_new:
+            found[goal] = ProposalRecord(line["content"], found[goal].events if goal in found else ())
+        if goal in found:
+            event = {key: value for key, value in line.items() if key != "content"}
+            found[goal] = replace(found[goal], events=(*found[goal].events, event))
     return tuple(found.values())
 
 
@@ -98,16 +105,16 @@ def files_in(record: str | Path, proposal: ProposalRecord) -> tuple[dict[str, by
     files, checks = {}, []
     for name, entry in proposal.kept():
         what = f"file of the {name} is as recorded"
-        if not entry.get("file"):
+        if not isinstance(entry.get("file"), str):
             checks.append(RecordCheck(what, False, "the record names no file: it was written before files were kept"))
             continue
-        path = files_of(record) / Path(str(entry["file"])).name
+        path = files_of(record) / Path(entry["file"]).name
         try:
             data = read_bytes(path, "restore it from a copy", _LARGEST)
         except FileError as error:
             checks.append(RecordCheck(what, False, str(error)))
             continue
-        same = hashlib.sha256(data).hexdigest() == entry["sha256"]
+        same = hashlib.sha256(data).hexdigest() == entry.get("sha256")
         checks.append(RecordCheck(what, same, path.name if same else f"{path.name} was changed"))
         if same:
             files[name] = data
@@ -122,7 +129,8 @@ def check_proposal(
     content = proposal.content
     decided = [line for line in proposal.events if line["event"] in ("APPROVED", "EXECUTION_BEGUN")]
     if decided:
-        named = all(line[key] == content[key] for line in decided for key in ("goal_id", "scene_stamp_ns", "plan_hash"))
+        keys = ("goal_id", "scene_stamp_ns", "plan_hash")
+        named = all(line.get(key) == content[key] for line in decided for key in keys)
         checks.append(RecordCheck("approval and execution name this goal, image and plan", named))
     if "plan" in files:
         same = hashlib.sha256(files["plan"]).hexdigest() == content["plan_hash"]
@@ -149,25 +157,26 @@ def check_proposal(
             else:
                 checks.append(RecordCheck(what, same_pixels(png(redrawn), files[name])))
         if robot_description and "plan" in files:
-            checks.append(_of_arm(json.loads(files["plan"]), motion, robot_description))
+            checks.append(_of_arm(files["plan"], motion, robot_description))
     return files, checks
 
 
-def _of_arm(plan: dict[str, Any], motion: PlannedMotion, robot_description: str) -> RecordCheck:
+def _of_arm(plan: bytes, motion: PlannedMotion, robot_description: str) -> RecordCheck:
     """Check the path of the tip against the trajectories, with a description of the arm."""
     what = "the path of the tip matches the plan's trajectories"
-    trajectories = [step["trajectory"] for step in plan["steps"] if step["trajectory"] is not None]
-    if not trajectories:  # the hand opens where it is
-        return RecordCheck(what, not motion.tip_path, f"0 waypoints, of {len(motion.tip_path)} points")
-    if not motion.tip_link:
-        return RecordCheck(what, False, "the motion names no link of the arm as its tip")
     try:
+        steps = json.loads(plan)["steps"]
+        trajectories = [step["trajectory"] for step in steps if step["trajectory"] is not None]
+        if not trajectories:  # the hand opens where it is
+            return RecordCheck(what, not motion.tip_path, f"0 waypoints, of {len(motion.tip_path)} points")
+        if not motion.tip_link:
+            return RecordCheck(what, False, "the motion names no link of the arm as its tip")
         names = trajectories[0]["joint_names"]
         arm = kinematics_of(robot_description, motion.frame_id, motion.tip_link, names)
-    except SpatialVlmError as error:
+        way = [arm.poses(dict(zip(t["joint_names"], row, strict=True)))[1][:3, 3]
+               for t in trajectories for row in t["positions"]]  # fmt: skip
+    except (SpatialVlmError, ValueError, LookupError, TypeError, RecursionError) as error:
         return RecordCheck(what, False, str(error))
-    way = [arm.poses(dict(zip(t["joint_names"], row, strict=True)))[1][:3, 3]
-           for t in trajectories for row in t["positions"]]  # fmt: skip
     if len(way) != len(motion.tip_path):
         return RecordCheck(what, False, f"{len(motion.tip_path)} points, of {len(way)} waypoints")
     off = max((math.dist(one, other) for one, other in zip(way, motion.tip_path, strict=True)), default=0.0)

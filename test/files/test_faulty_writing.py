@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -25,7 +26,15 @@ from faulty_writing import WRITERS, contents, is_whole
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files import writing as folders
-from spatial_vlm_ros.files.writing import PART, write_bytes, write_json, write_text
+from spatial_vlm_ros.files.writing import (
+    PART,
+    UnfinishedFolder,
+    write_bytes,
+    write_json,
+    write_text,
+    writing,
+    written_by_name,
+)
 from spatial_vlm_ros.recording.frame_folder import write_frame
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 
@@ -54,6 +63,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         if ended.returncode:  # a writer left a file open
             subprocess.run(["umount", "-l", str(place)], check=True)
         assert ended.returncode == 0
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_folders_that_were_made_for_what_failed_go_again(tmp_path: Path, kept: bool) -> None:
+    (tmp_path / "a").mkdir()
+    for write in (writing, written_by_name, UnfinishedFolder):
+        with suppress(ZeroDivisionError), write(tmp_path / "a" / "b" / "c" / "result"):
+            if kept:
+                (tmp_path / "a" / "b" / "other").touch()
+            raise ZeroDivisionError
+    assert (tmp_path / "a").exists()
+    assert [*(tmp_path / "a").rglob("*")] == [tmp_path / "a" / "b", tmp_path / "a" / "b" / "other"][: 2 * kept]
 
 
 @pytest.mark.parametrize("writer", WRITERS)

@@ -60,7 +60,7 @@ def test_files_are_read_and_written_through_one_layer() -> None:
 @pytest.mark.live
 def test_the_layer_loads_nothing_heavy() -> None:
     code = (
-        "import sys\nfrom spatial_vlm_ros.files import arrays, documents, folders, images, reading, writing\n"
+        "import sys\nfrom spatial_vlm_ros.files import documents, images, reading, writing\n"
         "print(*sorted({'numpy', 'cv2', 'yaml', 'msgspec', 'xml', 'rosbags', 'torch'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -40,6 +39,7 @@ from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.grounding_checks import match_of
 from spatial_vlm_ros.recording.bags.topics import STRING, Bag, default_store, open_bag
 from spatial_vlm_ros.recording.bags.writer import BagWriter
+from spatial_vlm_ros.recording.frame_folder import decode_json
 from spatial_vlm_ros.recording.replay import ReplayedAnswer
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.spatial.detector_profile import UNMEASURED, DetectorProfile
@@ -204,10 +204,7 @@ def _record(bag: Bag) -> EvidenceRecord:
     text = said[0].decode().data.encode()
     if len(text) > _LONGEST:
         raise FileError(bag.path, f"{len(text)} bytes of JSON", _REPAIR, TOPIC)
-    try:
-        record = msgspec.json.decode(text, type=EvidenceRecord)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise FileError(bag.path, str(error), _REPAIR, TOPIC) from error
+    record = decode_json(text, EvidenceRecord, bag.path, TOPIC, _REPAIR)
     if record.version > VERSION:
         reason = f"version {record.version} of the format; this package reads {VERSION}"
         raise FileError(bag.path, reason, "install a newer version of this package", TOPIC)

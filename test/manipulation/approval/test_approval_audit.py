@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import pty
+import re
 import stat
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from tables import tables
 
 from spatial_vlm_ros.cli.live import print_progress
+from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.cli.up import _link
 from spatial_vlm_ros.errors import AuditError, FileError
 from spatial_vlm_ros.manipulation.approval import audit
@@ -65,6 +68,35 @@ def test_a_change_shows(path: Path, order: list[Any], where: str) -> None:
     with pytest.raises(FileError) as caught:
         verify(path)
     assert caught.value.field == where
+
+
+PROPOSED = {"goal_id": "g", "sentence": "the mug", "plan_hash": "0" * 64, "scene_stamp_ns": 1, "answered": None}
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({}, "line 7: Object missing required field `content`"),
+        ({"content": {**PROPOSED, "goal_id": 5}}, r"line 7 \$\.content\.goal_id: Expected `str`, got"),
+        ({"content": {"goal_id": "g", "sentence": ""}}, r"line 7 \$\.content: Object missing required field `plan"),
+        ({"content": {**PROPOSED, "preview": []}}, r"line 7 \$\.content\.preview: Expected `object \| null`"),
+        ({"content": {**PROPOSED, "preview": {"plan": {"file": "x"}}}}, "FAILED  file of the plan is as recorded"),
+        ({"content": {**PROPOSED, "picture": {"sha256": "x", "file": []}}}, "FAILED  file of the camera is as"),
+        ({"content": PROPOSED, "goal_id": []}, r"line 7 \$\.goal_id: Expected `str \| null`"),
+    ],
+)
+def test_a_line_of_another_shape_is_named(path: Path, facts: dict[str, Any], words: str) -> None:
+    with AuditLog(path) as log:
+        log.add("PROPOSED", **facts)
+    assert re.search(words, CliRunner().invoke(main, ["audit", str(path)]).output)
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"null", b"[" * 20_000, b"9" * 5000])
+def test_a_line_that_is_no_object_and_that_a_restart_has_noted_is_passed_over(path: Path, raw: bytes) -> None:
+    path.write_bytes(path.read_bytes() + raw)
+    with AuditLog(path) as log:
+        log.add("PROPOSED", content=PROPOSED)
+    assert "1 proposals; the record is complete" in CliRunner().invoke(main, ["audit", str(path)]).output
 
 
 def test_what_the_chain_does_not_show_the_last_hash_does(path: Path) -> None:
