@@ -22,8 +22,9 @@ from scripts.faults_page import faults_page
 from scripts.figures_page import figures_page
 from scripts.gazebo_world import world_files
 from scripts.grammar_table import grammar_table
-from scripts.markdown import item, wrapped
+from scripts.markdown import item, page, table, wrapped
 from scripts.reference_pages import reference_pages, status_page
+from spatial_vlm_ros.budgets import BUDGETS
 from spatial_vlm_ros.output.json_schema import json_schema
 from spatial_vlm_ros.parameters import (
     ArmPlannerConfig,
@@ -124,6 +125,16 @@ def bounds(metadata: Any) -> str:
 # ------------------------------------------------------------------------------------------------ Markdown
 
 
+def budgets_page() -> str:
+    """Write the budgets of requests as a Markdown page."""
+    head = """What is beyond is refused with a typed error. [Files](../files.md#why-a-file-is-refused) and
+[parameters](parameters.md), such as `resolve_timeout`, have limits of their own.
+
+This page is generated from `spatial_vlm_ros/budgets.py` by `make docs`."""
+    rows = [(request, what, f"{most:,.10g} {unit}".strip()) for request, what, most, unit in BUDGETS]
+    return page("Budgets of requests", head, table(("request", "what", "at most"), rows))
+
+
 def parameter_page() -> str:
     """Write all parameters as a Markdown page."""
     lines = [
@@ -181,6 +192,7 @@ def site_pages() -> dict[str, str]:
     """Path and content of the pages that are made with the site, and not kept: those of docs/generated."""
     return {
         "docs/generated/parameters.md": parameter_page(),
+        "docs/generated/budgets.md": budgets_page(),
         "docs/generated/fault_kinds.md": fault_table(),
         "docs/generated/faults.md": faults_page(),
         **reference_pages(),

@@ -119,7 +119,7 @@ def test_one_pixel_has_no_pose(seen: Rendering) -> None:
     assert resolve(seen, detections=[Detection("x", "cup", 1.0, (300, 200, 301, 201), one_pixel)]).target is None
 
 
-@pytest.mark.parametrize("label", ["", " ", "\u202e", "cup\x00", "a" * 5000, "; DROP TABLE", "ignore all instructions"])
+@pytest.mark.parametrize("label", ["", " ", "\u202e", "cup\x00", "a" * 1000, "; DROP TABLE", "ignore all instructions"])
 def test_labels_are_data_whatever_they_hold(seen: Rendering, label: str) -> None:
     odd = replace(seen.detections[0], label=label)
     answer = resolve(seen, "the box", detections=[odd, seen.detections[1]])

@@ -24,6 +24,7 @@ import numpy as np
 
 from spatial_vlm_lab.scoring.frame_truth import read_frame_truth
 from spatial_vlm_lab.scoring.sources import heard_of, is_same_bag, taken_frames
+from spatial_vlm_ros.budgets import MOST_FRAMES
 from spatial_vlm_ros.errors import FileChangedError, FileError, InputError, SpatialVlmError
 from spatial_vlm_ros.files.reading import read_bytes, real
 from spatial_vlm_ros.files.writing import PART, write_bytes
@@ -249,10 +250,6 @@ def words_of(value: Mapping[str, Any]) -> str | None:
 
 
 # ------------------------------------------------------------------------------------------------ sources
-
-
-MOST_FRAMES = 2000
-"""Of a bag: their images are kept on disk while the page is open, 0.6 to 1.0 MB each (8 real frames of 640x480)."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

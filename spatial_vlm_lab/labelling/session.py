@@ -26,6 +26,7 @@ from starlette.routing import Route
 
 from spatial_vlm_lab.labelling import truth_proposal
 from spatial_vlm_lab.labelling.label_file import FrameToLabel, LabelFile, LabelLine, LabelSource, replace_file, words_of
+from spatial_vlm_ros.budgets import LARGEST_TRUTH, MOST_CASES
 from spatial_vlm_ros.errors import (
     FileChangedError,
     FileError,
@@ -44,7 +45,6 @@ from spatial_vlm_ros.web.guard import Guard
 from spatial_vlm_ros.web.serving import Page, serve_page
 
 _SAME_OBJECT = 0.1  # of their union that box and detection share at least, as `evaluate` wants it
-_MOST_CASES = 100_000
 UNSAVED = ".unsaved.jsonl"
 """What the name of a file ends in that decisions are written to which could not be saved."""
 
@@ -115,9 +115,9 @@ class LabelSession:
         self._sentences = tuple(dict.fromkeys(one.strip() for one in sentences if one.strip()))
         for one in self._sentences:
             truth_proposal.check_sentence(one)
-        if len(source.names) * len(self._sentences) + len(file.lines) > _MOST_CASES:
+        if len(source.names) * len(self._sentences) + len(file.lines) > MOST_CASES:
             got = f"{len(source.names)} frames and {len(self._sentences)} sentences"
-            raise InputError("cases to label", got, f"up to {_MOST_CASES} cases", "label in several runs")
+            raise InputError("cases to label", got, f"up to {MOST_CASES} cases", "label in several runs")
         self._list_cases()
 
     def _list_cases(self) -> None:
@@ -382,7 +382,6 @@ def _kinds(value: Mapping[str, Any]) -> list[str]:
 
 
 _HERE = Path(__file__).resolve().parent
-_LARGEST = 64 * 1024  # bytes of a truth
 _QUALITY = 92  # of JPEG
 _FORM_HEADER = "x-form-token"
 _FREQUENT = ("OK", "ANSWERED", "NOT_FOUND", "AMBIGUOUS", "RELATION_UNSATISFIED", "OCCLUDED", "NO_PLACE",
@@ -481,7 +480,7 @@ class _LabelPage:
             if changes and (self._door.is_foreign(request) or not self._guard.is_form_of(session, token)):
                 return _refused("this request is not from your session. Reload the page", 403)
             try:
-                given = await read_json(request, _LARGEST) if changes else {}
+                given = await read_json(request, LARGEST_TRUTH) if changes else {}
                 return JSONResponse(await run_in_threadpool(answer, request, given))
             except StaleCaseError as error:
                 return _refused(str(error), 409)

@@ -22,6 +22,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.budgets import MAX_LENGTH
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.files.reading import read_bytes
 from spatial_vlm_ros.recording.cases import CaseLine
@@ -175,7 +176,6 @@ Maker = Literal["accepted", "corrected", "written"]
 _OF_OBJECT = ("mask", "box_3d", "tolerance_m")
 _TELLS_OBJECT = ("id", "label", "box")
 _CHANGE = "change it on the page"
-_LONGEST_SENTENCE = 1000  # characters, as the parser takes
 _LARGEST = 10 * 1024 * 1024  # bytes of a file of sentences
 _SHOWN = 60  # characters
 
@@ -228,9 +228,9 @@ def check_sentence(words: str) -> None:
     unseen = next((sign for sign in words if not sign.isprintable()), None)
     if not words.strip():
         raise InputError("sentence", "no words", "a sentence")
-    if len(words) > _LONGEST_SENTENCE:
+    if len(words) > MAX_LENGTH:
         got = f"{words[:_SHOWN]!r} and more, {len(words)} characters"
-        raise InputError("sentence", got, f"up to {_LONGEST_SENTENCE} characters", "write a shorter one")
+        raise InputError("sentence", got, f"up to {MAX_LENGTH} characters", "write a shorter one")
     if unseen is not None:
         name = "a tab" if unseen == "\t" else f"the sign U+{ord(unseen):04X}"
         got = f"{name} in {words[:_SHOWN]!r}"

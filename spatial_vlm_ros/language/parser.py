@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+from spatial_vlm_ros.budgets import MAX_LENGTH
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import distances, lexicon, part_words, revising, spoken, tagging, vocabulary
 from spatial_vlm_ros.language.assembly import feature_of, phrase_of
@@ -20,7 +21,6 @@ from spatial_vlm_ros.language.questions_of_space import ranked, read_question
 from spatial_vlm_ros.language.refusals import TOPIC, Attachable, Phrase, VerbPhrase, no_order, refused, unexpected
 from spatial_vlm_ros.language.steps import readings_of
 from spatial_vlm_ros.language.words import (
-    MAX_LENGTH,
     SLIP,
     TAKEN_BACK,
     Token,

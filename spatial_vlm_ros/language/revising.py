@@ -14,10 +14,11 @@ from dataclasses import replace
 from functools import cache, lru_cache
 from itertools import dropwhile, groupby
 
+from spatial_vlm_ros.budgets import MAX_LENGTH
 from spatial_vlm_ros.errors import NotUnderstoodError
 from spatial_vlm_ros.language import distances, lexicon, vocabulary
 from spatial_vlm_ros.language.patterns import SETS, WORDS, all_phrases, read_table, word_set
-from spatial_vlm_ros.language.words import MAX_LENGTH, PAIRED, Lookahead, Token, Word, split
+from spatial_vlm_ros.language.words import PAIRED, Lookahead, Token, Word, split
 
 REORDERED = "REORDERED"
 """Role of a word of a construction that is not among the plain words."""

@@ -9,14 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from spatial_vlm_ros.budgets import MAX_LENGTH
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
 from spatial_vlm_ros.language import distances, lexicon, vocabulary
 from spatial_vlm_ros.language.patterns import SETS, WORDS, Kinds, phrase_set, word_set
 from spatial_vlm_ros.types import AccountedWord
 from spatial_vlm_ros.types.query import WordAccount
-
-MAX_LENGTH = 1000
-"""Longest instruction, characters."""
 
 _APOSTROPHES = "'\u2019\u02bc\u2018`"
 _PIECES = (

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.budgets import MOST_DETECTIONS
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.language.lexicon import MOVING, NEVER_TAKEN
@@ -38,7 +39,6 @@ from spatial_vlm_ros.types.held import BoxInHand
 # Check that detections fit their image, and clip their boxes to it.
 # This module checks detections as a set; `types.Detection` checks a single one.
 
-MOST_DETECTIONS = 5000
 _log = logging.getLogger(__name__)
 
 

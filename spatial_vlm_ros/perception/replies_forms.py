@@ -32,6 +32,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from spatial_vlm_ros.budgets import LARGEST_BOX
 from spatial_vlm_ros.perception.replies_scan import (
     DEEPEST,
     MARKS,
@@ -55,7 +56,6 @@ SIZE_KEYS = ("width", "height", "w", "h")
 WRAPPERS = ("objects", "detections", "boxes", "points", "items", "results")
 """Keys under which a model that may only write objects puts its list."""
 
-LARGEST = 1e6  # no image has this many pixels on a side
 _LONGEST_NUMBER = 32  # characters
 _DIGITS = re.compile(r"\s*[0-9]{1,6}(?:\.[0-9]{1,16})?\s*")
 _LEADING_ZEROS = re.compile(r"(?<![0-9.eE+-])0+(?=[0-9])")  # CogVLM writes [[097, 514, 283, 996]]
@@ -140,7 +140,7 @@ def number(value: object, what: str = "a coordinate") -> float:
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Unreadable(f"{what} is {_shown(value)}, not a number")
-    if not math.isfinite(value) or abs(value) > LARGEST:
+    if not math.isfinite(value) or abs(value) > LARGEST_BOX:
         raise Unreadable(f"{what} is {value}, too large for any image")
     return float(value)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from spatial_vlm_ros.budgets import LONGEST_LINE
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError, UnknownNameError
 from spatial_vlm_ros.files.reading import check_regular, read_bytes, read_lines
 from spatial_vlm_ros.files.writing import new_folder, write_bytes, write_text
@@ -31,7 +32,6 @@ _OF_PREVIEW = ("above", "side", "scene", "motion", "plan")
 _SAME_PLACE = 1e-4  # metres: kept positions are rounded to 1e-5
 _RECORD = "pass the record that the planner gate wrote"
 _LARGEST = 64 * 1024 * 1024  # bytes of a kept file
-_LONGEST_LINE = 1 << 24  # bytes
 _TOLD = [("goal_id", str), ("sentence", str), ("plan_hash", str), ("scene_stamp_ns", int), ("answered", str | None)]
 _CONTENT = msgspec.defstruct("_Content", [*_TOLD, ("preview", dict[str, Any] | None, None)])
 _LINE = msgspec.defstruct("_Line", [("event", str), ("utc", str), ("goal_id", str | None, None)])
@@ -76,7 +76,7 @@ def proposals(record: str | Path) -> tuple[ProposalRecord, ...]:
     check_regular(record, _RECORD)
     cut_short = verify(record).cut_short
     found: dict[str, ProposalRecord] = {}
-    for number, raw in read_lines(record, _RECORD, _LONGEST_LINE):
+    for number, raw in read_lines(record, _RECORD, LONGEST_LINE):
         if number in cut_short:
             continue
         line = json.loads(raw)

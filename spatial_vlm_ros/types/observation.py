@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.budgets import LARGEST_BOX, LONGEST_LABEL
 from spatial_vlm_ros.errors import FrameInconsistentError, InputError, ShapeError, TransformError
 from spatial_vlm_ros.types.arrays import Depth, Mask, Points, Rgb
 from spatial_vlm_ros.types.domain import IMAGE_DOMAINS, ImageDomain
@@ -368,14 +369,17 @@ class Detection:
         if not isinstance(self.id, str) or not isinstance(self.label, str):
             got = f"id {self.id!r}, label {self.label!r}"
             raise InputError("detection", got, "two strings", "give every detection an id and a label")
+        if max(len(self.id), len(self.label)) > LONGEST_LABEL:
+            got, expected = f"{max(len(self.id), len(self.label))} characters", f"{LONGEST_LABEL} at most"
+            raise InputError("id or label of a detection", got, expected, "give the name of an object")
         object.__setattr__(self, "score", score)
         object.__setattr__(self, "box_xyxy", box)
         if isinstance(self.attributes, str) or not all(isinstance(a, str) for a in self.attributes or ()):
             got = repr(self.attributes)
             raise InputError(f"attributes of detection {self.id!r}", got, "strings", 'give a list of words: ("red",)')
         object.__setattr__(self, "attributes", tuple(self.attributes or ()))
-        if len(box) != 4 or not np.isfinite(box).all() or box[2] <= box[0] or box[3] <= box[1]:
-            expected = "four finite numbers, left smaller than right, and top smaller than bottom"
+        if len(box) != 4 or not np.abs(box).max() <= LARGEST_BOX or box[2] <= box[0] or box[3] <= box[1]:
+            expected = f"four numbers to {LARGEST_BOX:g}, left smaller than right, and top smaller than bottom"
             repair = "write [left, top, right, bottom] in pixels, not [left, top, width, height]"
             raise InputError(f"box of detection {self.id!r}", str(box), expected, repair)
         if not 0.0 <= self.score <= 1.0:

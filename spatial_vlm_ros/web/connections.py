@@ -16,13 +16,11 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-MOST_CONNECTIONS = 128
-"""Most open connections; a browser opens up to six."""
+from spatial_vlm_ros.budgets import ASKS_WITHIN, MOST_CONNECTIONS
+
 ACCEPTED_AT_ONCE = 8
 """Connections accepted before their requests are read: far fewer than stay open, so that a request that comes with its
 connection is read before others can crowd it out."""
-ASKS_WITHIN = 10.0
-"""Seconds for a whole request, from the connection or the last answer."""
 TAKES_WITHIN = 10.0
 """Seconds for taking the whole answer."""
 

@@ -10,15 +10,13 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, Request
 
+from spatial_vlm_ros.budgets import ASKS_WITHIN, LARGEST_FORM
 from spatial_vlm_ros.errors import InputError
-
-_LARGEST_FORM = 16 * 1024  # bytes
-_WITHIN = 10.0  # s
 
 
 async def read_form(request: Request) -> dict[str, str]:
     """Read the fields of a form."""
-    body = await _body(request, "form", "application/x-www-form-urlencoded", _LARGEST_FORM, "use the forms of the page")
+    body = await _body(request, "form", "application/x-www-form-urlencoded", LARGEST_FORM, "use the forms of the page")
     try:
         pairs = parse_qsl(
             body.decode("ascii"), keep_blank_values=True, strict_parsing=bool(body), errors="strict", max_num_fields=20
@@ -56,6 +54,6 @@ async def _body(request: Request, what: str, kind: str, largest: int, repair: st
     if request.headers.get("content-type", "").split(";")[0].strip() != kind:
         raise InputError(what, "it has another content type", kind, repair)
     try:
-        return await asyncio.wait_for(read(), _WITHIN)
+        return await asyncio.wait_for(read(), ASKS_WITHIN)
     except (asyncio.TimeoutError, ClientDisconnect) as error:
-        raise InputError(what, "it is incomplete", f"all of it within {_WITHIN:g} s", "send it again") from error
+        raise InputError(what, "it is incomplete", f"all of it within {ASKS_WITHIN:g} s", "send it again") from error

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+from spatial_vlm_ros.budgets import LARGEST_HEAD
 from spatial_vlm_ros.errors import DependencyError, InputError
 from spatial_vlm_ros.extras import install
 from spatial_vlm_ros.web.guard import Guard, is_loopback, names_of
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 _STARTS_WITHIN = 30.0  # s
 _CLOSES_WITHIN = 10.0  # s
 _WAITING = 1024  # connections that the kernel queues; a flood must not keep a Stop out
-_LARGEST_HEAD = 16 * 1024  # bytes of a request's first line and headers
 _REPAIR = install("web")
 _OTHER_PORT = "choose another port, or 0 for a free one"
 
@@ -126,7 +126,7 @@ def serve_page(
         connections,
         http=connections.protocol,
         loop="asyncio",
-        h11_max_incomplete_event_size=_LARGEST_HEAD,
+        h11_max_incomplete_event_size=LARGEST_HEAD,
         backlog=ACCEPTED_AT_ONCE,  # asyncio accepts this many at a time; the kernel queues more, see `Page`
         log_config=None,  # and no access log: the first request contains the token
         log_level="critical",  # no line for each request that is not HTTP: anybody could fill the terminal

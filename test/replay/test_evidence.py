@@ -19,12 +19,12 @@ from cli_runs import ended, run
 from evidence_desk import COMPOSE, DETECTIONS, FRAME, STREAMS, EvidenceDesk, OddNames, serialised, timeless
 from waiting import DEADLINE
 
+from spatial_vlm_ros.budgets import MOST_WAITING
 from spatial_vlm_ros.doctor.bags import examine_files
 from spatial_vlm_ros.doctor.findings import Severity
 from spatial_vlm_ros.errors import FileError, InputError
 from spatial_vlm_ros.manipulation.planning.hulls import Hull
 from spatial_vlm_ros.manipulation.planning.robot_model import RobotModel
-from spatial_vlm_ros.nodes.perception.evidence import MOST_WAITING
 from spatial_vlm_ros.output.json_schema import resolution_json
 from spatial_vlm_ros.parameters import DepthConfig, EvidenceConfig, config_from
 from spatial_vlm_ros.recording.bags.topics import choose_roles, default_store, open_bag

@@ -10,14 +10,13 @@ import secrets
 import uuid
 from dataclasses import dataclass, field
 
+from spatial_vlm_ros.budgets import LARGEST_IMAGE, LONGEST_WAIT
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL, AnswerSource, Candidate, Vector3
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _LONGEST_WORDS = 2000
 _LONGEST_NAME = 80
-_LARGEST_IMAGE = 8 * 1024 * 1024  # bytes
-_LONGEST_WAIT = 3600.0  # s; the scene has probably changed by then
 _MEDIA = ((b"\x89PNG\r\n\x1a\n", "image/png"), (b"\xff\xd8\xff", "image/jpeg"))
 
 
@@ -246,8 +245,8 @@ def media_type(image: bytes | None) -> str | None:
     if name is None:
         expected, repair = "bytes of a PNG or JPEG file", "encode it, for example with cv2.imencode"
         raise InputError("image", "other data", expected, repair)
-    if len(image) > _LARGEST_IMAGE:
-        raise InputError("image", f"{len(image)} bytes", f"up to {_LARGEST_IMAGE}", "pass a smaller image")
+    if len(image) > LARGEST_IMAGE:
+        raise InputError("image", f"{len(image)} bytes", f"up to {LARGEST_IMAGE}", "pass a smaller image")
     return name
 
 
@@ -298,8 +297,8 @@ def _check_number(what: str, value: object, least: float = -math.inf) -> None:
 
 def _check_expiry(expires_after: object) -> None:
     _check_number("expires_after", expires_after, 0.0)
-    if not 0 < float(expires_after) <= _LONGEST_WAIT:  # type: ignore[arg-type]
-        raise InputError("expires_after", _shown(expires_after), f"seconds, up to {_LONGEST_WAIT:g}")
+    if not 0 < float(expires_after) <= LONGEST_WAIT:  # type: ignore[arg-type]
+        raise InputError("expires_after", _shown(expires_after), f"seconds, up to {LONGEST_WAIT:g}")
 
 
 def _shown(value: object) -> str:

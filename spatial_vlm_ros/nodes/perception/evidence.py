@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spatial_vlm_ros import __version__
+from spatial_vlm_ros.budgets import MOST_WAITING
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.nodes.perception.requests import InstructionRequest, KeptFrame, RequestOutcome
 from spatial_vlm_ros.output.json_schema import as_json, resolution_json
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-MOST_WAITING = 8  # decisions in the queue, each with its images
 NO_DECISIONS = (Status.BUSY, Status.CANCELLED)
 """Statuses of requests without a decision: they are not stored."""
 _LOOKS = 2.0  # s between two checks whether the keeper was closed

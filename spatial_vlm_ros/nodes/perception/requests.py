@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from spatial_vlm_ros.budgets import MOST_DIALOGUES
 from spatial_vlm_ros.errors import CancelledError, DeadlineError, InputError, InternalError, SpatialVlmError
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.perception.grounder import Grounding
@@ -27,8 +28,6 @@ _log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-MOST_KEPT = 200
-"""Most dialogues that are kept."""
 _MOST_OVER = 1000  # ids of forgotten dialogues, so that the refusal can say that they are over
 _REPAIR = "send the whole instruction without an id"
 
@@ -134,8 +133,8 @@ class DialogueStore:
         self._kept[dialogue.id] = self._clock(), dialogue
         self._kept.move_to_end(dialogue.id)
         self._over.pop(dialogue.id, None)
-        while len(self._kept) > MOST_KEPT:
-            self._end(next(iter(self._kept)), f"which was replaced by {MOST_KEPT} newer ones")
+        while len(self._kept) > MOST_DIALOGUES:
+            self._end(next(iter(self._kept)), f"which was replaced by {MOST_DIALOGUES} newer ones")
 
     def find(self, dialogue_id: str) -> Dialogue | None:
         """The dialogue of an id, marked as used now; None for ""."""

@@ -24,15 +24,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from spatial_vlm_ros.budgets import MOST_BYTES, MOST_REDIRECTS
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, ModelTimeoutError
 from spatial_vlm_ros.perception.backends.options import POSITIVE, number
 
 DEFAULT_URL = "http://127.0.0.1:8000/v1"
-MOST_BYTES = 1 << 22
-"""Most bytes of a reply."""
 _PORTS = {"http": 80, "https": 443}
 _BUSY_OR_AWAY = frozenset({429, 502, 503, 504})  # worth another attempt
-_MOST_REDIRECTS = 3
 _FIRST_PAUSE_S = 0.25  # doubled before each further attempt
 _LONGEST_WORDS = 300  # characters of a server's own message
 _CHUNK = 1 << 16  # bytes sent at once
@@ -197,7 +195,7 @@ class Client:
 
     def _follow(self, target: str, body: bytes, deadline: float) -> bytes:
         """Make one attempt and follow redirects that stay on the same server."""
-        for _ in range(_MOST_REDIRECTS + 1):
+        for _ in range(MOST_REDIRECTS + 1):
             status, headers, data = self._exchange(target, body, deadline)
             if not 300 <= status < 400:
                 if status == 200:
@@ -210,7 +208,7 @@ class Client:
                 reason = f"it answered {status} and redirects to {where}, which is not followed"
                 raise ModelError(self.name, reason, "set url to the final address, if you trust it")
             target = moved
-        raise ModelError(self.name, f"it redirected more than {_MOST_REDIRECTS} times", "set url to the final address")
+        raise ModelError(self.name, f"it redirected more than {MOST_REDIRECTS} times", "set url to the final address")
 
     def _exchange(self, target: str, body: bytes, deadline: float) -> Response:
         """Make one request on its own connection.

@@ -19,6 +19,7 @@ import http.client
 import os
 import shutil
 import ssl
+import threading
 import time
 import urllib.error
 import urllib.parse
@@ -30,7 +31,9 @@ from typing import Any
 
 import msgspec
 
+from spatial_vlm_ros.budgets import PATIENCE, SILENT, SLOWEST
 from spatial_vlm_ros.errors import ModelError, UnknownNameError
+from spatial_vlm_ros.files.writing import with_parents
 
 PERMISSIVE = frozenset({"Apache-2.0", "MIT", "BSD-3-Clause"})
 """SPDX names of licences that put no conditions on running a model."""
@@ -116,8 +119,6 @@ Progress = Callable[[str, int, int], None]
 """Called with a file's path, the bytes received so far, and its total size in bytes."""
 
 _PIECE = 1 << 20  # bytes
-_SILENT = 30.0  # seconds without a byte; then the connection counts as lost
-_SLOWEST, _PATIENCE = 10_000.0, 60.0  # bytes per second that each connection must bring, after so many seconds
 _TRIES = 5  # connections in a row that deliver nothing
 _WAIT = 0.5  # s; doubled after each connection that delivered nothing
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -131,17 +132,37 @@ def fetch(
     The token is sent to the address itself, not to the target of a redirect.
     """
     part = target.with_name(target.name + PART)
-    resumed = _size(part) > 0
-    _pieces(url, part, wanted, model, token, progress)
+    resumed, end = _size(part) > 0, time.monotonic() + PATIENCE + wanted.size / SLOWEST
+    get = functools.partial(_pieces, url, part, wanted, model, token, progress)
+    _until(end, url, model, get)
     if resumed and _fault(part, wanted):  # the part belongs to another content
         part.unlink()
-        _pieces(url, part, wanted, model, token, progress)
+        _until(end, url, model, get)
     if fault := _fault(part, wanted):
         part.unlink()
         raise ModelError(model, f"{url} {fault}", "nothing was saved; try another mirror, and report this one")
     with part.open("rb") as file:
         os.fsync(file.fileno())
     part.replace(target)
+
+
+def _until(end: float, url: str, model: str, work: Callable[[], None]) -> None:
+    """Wait for work on another thread, in which a server can send byte by byte, until a time."""
+    failed = list[Exception]()
+
+    def run() -> None:
+        try:
+            work()
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="download", daemon=True)
+    thread.start()
+    thread.join(max(0.0, end - time.monotonic()))
+    if thread.is_alive():
+        raise ModelError(model, f"{url} takes too long", "use a faster mirror; what came is kept")
+    if failed:
+        raise failed[0]
 
 
 def _pieces(url: str, part: Path, wanted: ModelFile, model: str, token: str, progress: Progress | None) -> None:
@@ -200,7 +221,7 @@ def _connection(
     if here:
         request.add_header("Range", f"bytes={here}-")
     begun = time.monotonic()
-    with urllib.request.build_opener(_SafeRedirects).open(request, timeout=_SILENT) as answer:
+    with urllib.request.build_opener(_SafeRedirects).open(request, timeout=SILENT) as answer:
         told = answer.headers.get("Content-Range", "")
         if answer.status == 206 and not told.startswith(f"bytes {here}-"):
             raise ConnectionError(f"asked for bytes from {here} on, it sends {told or 'others'}")
@@ -217,7 +238,7 @@ def _connection(
                 file.write(piece)
                 done += len(piece)
                 seconds = time.monotonic() - begun
-                if seconds > _PATIENCE and done - here < _SLOWEST * seconds:
+                if seconds > PATIENCE and done - here < SLOWEST * seconds:
                     reason = f"{url} sent {(done - here) / seconds:.0f} bytes a second"
                     raise ModelError(model, reason, "use a faster mirror; what came is kept")
                 if progress is not None:
@@ -353,13 +374,16 @@ def _readable(entry: ModelEntry) -> Iterator[None]:
 def _alone(entry: ModelEntry) -> Iterator[None]:
     """Create and lock the model's folder, because two processes would write into one file."""
     folder = folder_of(entry)
-    folder.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+    lock_file = folder.with_name(f"{folder.name}.lock")
+    with with_parents(folder / "file"), lock_file.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ModelError(entry.name, "another process is downloading it", "wait until it has finished") from error
-        yield
+        try:
+            yield
+        finally:
+            lock_file.unlink(missing_ok=True)
 
 
 def _hub(base: str) -> str:

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import tables
 
+from spatial_vlm_ros.budgets import MOST_BYTES
 from spatial_vlm_ros.errors import FileError, InputError, ModelError, NotUnderstoodError, ShapeError, UnknownNameError
 from spatial_vlm_ros.output.json_schema import resolution_from_json, resolution_json
 from spatial_vlm_ros.parameters import ResolverConfig
@@ -22,7 +23,7 @@ from spatial_vlm_ros.perception import load_grounder
 from spatial_vlm_ros.perception.backends import server_chat as chat
 from spatial_vlm_ros.perception.backends.sentence_server import checked_rewrite, command_of, load_reader
 from spatial_vlm_ros.perception.backends.server import load
-from spatial_vlm_ros.perception.backends.server_http import MOST_BYTES, Address
+from spatial_vlm_ros.perception.backends.server_http import Address
 from spatial_vlm_ros.perception.coordinates import CONVENTIONS, NamedObject
 from spatial_vlm_ros.perception.replies import ReplyError
 from spatial_vlm_ros.perception.worker import WorkerGrounder

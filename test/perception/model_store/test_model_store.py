@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Models are fetched whole and as listed, or not at all."""
 
+import contextlib
 import hashlib
 import json
 import re
 import shutil
+import socket
+import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -142,11 +145,31 @@ def test_a_redirect_to_something_less_safe_is_not_followed(hub: FileServer, else
 def test_a_server_that_hardly_sends_is_given_up_and_what_came_is_kept(
     hub: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_store, "_PATIENCE", 0.0)
-    monkeypatch.setattr(model_store, "_SLOWEST", 1e12)
+    monkeypatch.setattr(model_store, "PATIENCE", 0.0)
+    monkeypatch.setattr(model_store, "SLOWEST", 1e12)
+    monkeypatch.setattr(model_store, "_until", lambda _end, _url, _model, work: work())
     with pytest.raises(ModelError, match=r"bytes a second.*faster mirror"):
         model_store.get(ENTRY, hub.url)
     assert sum(model_store.missing(ENTRY).values()) < ENTRY.size
+
+
+def test_a_server_that_sends_its_headers_byte_by_byte_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_store, "PATIENCE", 0.5)
+    monkeypatch.setattr(model_store, "SLOWEST", 1e12)
+    over = threading.Event()
+
+    def serve() -> None:
+        with listening.accept()[0] as client, contextlib.suppress(OSError):
+            client.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+            while not over.wait(0.05):
+                client.sendall(b"x")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(ModelError, match=r"takes too long.*faster mirror"):
+            model_store.get(ENTRY, f"http://127.0.0.1:{listening.getsockname()[1]}")
+        over.set()
+    assert not model_store.store_folder().exists()
 
 
 @pytest.mark.parametrize(
