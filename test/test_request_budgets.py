@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from spatial_vlm_ros import Detection, budgets
+from spatial_vlm_ros import Detection, Resolver, budgets
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 
 ROOT = Path(budgets.__file__).parent.parent
 
@@ -20,6 +21,16 @@ def test_every_budget_is_a_row_that_some_module_keeps() -> None:
     imported = re.findall(r"^from spatial_vlm_ros\.budgets import (.*)", text, re.M)
     assert names == set(", ".join(imported).split(", "))
     assert len(names) == len(budgets.BUDGETS) == len({(request, what) for request, what, _, _ in budgets.BUDGETS})
+
+
+def test_more_of_one_name_than_fit_into_a_second_are_refused_before_they_are_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frame, _ = chicks_and_cup_frame()
+    many = [Detection(f"d{n}", "box", 0.9, (n % 600, n // 600, n % 600 + 9.0, n // 600 + 9.0)) for n in range(301)]
+    monkeypatch.setattr("spatial_vlm_ros.resolver.build_scene", lambda *_: pytest.fail("measured"))
+    answer = Resolver().resolve(frame, "the box next to the box left of the box", many)
+    assert "labelled 'box': 301. Expected 300 at most" in answer.message
 
 
 @pytest.mark.parametrize("changed", [{"label": "x" * 1001}, {"id": "x" * 1001}, {"box_xyxy": (0.0, 0.0, 1e7, 1.0)}])

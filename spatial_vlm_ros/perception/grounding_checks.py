@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from spatial_vlm_ros.budgets import MOST_DETECTIONS
+from spatial_vlm_ros.budgets import MOST_DETECTIONS, MOST_OF_ONE_NAME
 from spatial_vlm_ros.errors import InputError, ModelError, ShapeError
 from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.language.lexicon import MOVING, NEVER_TAKEN
@@ -63,6 +63,10 @@ def check_detections(detections: Iterable[Detection], width: int, height: int) -
             raise InputError("detections", type(detection).__name__, "Detection objects", repair)
     if len(detections) > MOST_DETECTIONS:
         raise InputError("detections", str(len(detections)), f"{MOST_DETECTIONS} at most", "raise the score threshold")
+    name, many = Counter(d.label for d in detections).most_common(1)[0] if detections else ("", 0)
+    if many > MOST_OF_ONE_NAME:
+        repair = "raise the score threshold, or leave out boxes that overlap"
+        raise InputError(f"detections labelled {name!r}", str(many), f"{MOST_OF_ONE_NAME} at most", repair)
     if any(d.id == SUPPORT_ID for d in detections):
         raise InputError("detection id", repr(SUPPORT_ID), "another id", "this id is reserved for the support plane")
     repeated = [f"{n} detections have the id {id_!r}" for id_, n in Counter(d.id for d in detections).items() if n > 1]
