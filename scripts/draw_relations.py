@@ -136,9 +136,6 @@ def images() -> Iterator[Image]:
         yield Image(name, name, (CABINET,), half=0.3, side=True, middle=0.24)
 
 
-# ------------------------------------------------------------------------------------------------ the scene
-
-
 def lifted(obj: Object, number: int) -> SceneObject:
     """Make an object in the frame of a level camera: x right, y down, z ahead."""
     width, depth, height = obj.size
@@ -197,9 +194,6 @@ def likelihood_of(image: Image, layout: Layout) -> Array:
         margin, sigma = RELATIONS[image.relation](Pairs(layout, view, targets, anchors), image.distance)
     margin = margin.reshape(STEPS, STEPS)
     return np.where(np.isnan(margin), np.nan, clause_likelihood(margin, sigma.reshape(STEPS, STEPS)))
-
-
-# ------------------------------------------------------------------------------------------------ drawing
 
 
 def drawn(image: Image) -> str:

@@ -60,9 +60,6 @@ def entries(config: Any) -> list[Entry]:
     return [(field.name, getattr(config, field.name), field.metadata) for field in dataclasses.fields(config)]
 
 
-# ------------------------------------------------------------------------------------------------ YAML
-
-
 def parameter_yaml() -> str:
     """Write all parameters with their defaults as a ROS parameter file."""
     lines = [
@@ -122,9 +119,6 @@ def bounds(metadata: Any) -> str:
     return " or ".join(choice or "''" for choice in metadata["choices"])
 
 
-# ------------------------------------------------------------------------------------------------ Markdown
-
-
 def budgets_page() -> str:
     """Write the budgets of requests as a Markdown page."""
     head = """What is beyond is refused with a typed error. [Files](../files.md#why-a-file-is-refused) and
@@ -182,9 +176,6 @@ def section(title: str, config: Any, prefix: str = "") -> Iterator[str]:
         limits = f"; {limits}" if (limits := bounds(metadata)) else ""
         start = " Read at start." if metadata.get("fixed") else ""
         yield item(f"`{prefix}{name}`: {metadata['doc'].rstrip('.')}. Default `{yaml_value(value)}`{limits}.{start}")
-
-
-# ------------------------------------------------------------------------------------------------ all
 
 
 @functools.cache

@@ -16,7 +16,7 @@ import pytest
 from live_domain import free_domain
 from waiting import DEADLINE
 
-from spatial_vlm_ros.budgets import MOST_DIALOGUES
+from spatial_vlm_ros.budgets import MOST_DIALOGUES as MOST
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.language import parse
 from spatial_vlm_ros.nodes.main import without_shared_memory
@@ -127,16 +127,13 @@ def test_an_expired_dialogue_is_refused_as_expired_and_an_unknown_one_as_unknown
 
 def test_the_newest_are_kept_a_refusal_loses_none_and_what_is_over_is_bounded_too() -> None:
     store = DialogueStore(lambda: 600.0, lambda: 0.0)
-    for last, words in (
-        (MOST_DIALOGUES + 50, "which was replaced by"),
-        (5 * MOST_DIALOGUES + 1500, "(?s)^((?!replaced).)*$"),
-    ):
+    for last, words in ((MOST + 50, "which was replaced by"), (5 * MOST + 1500, "(?s)^((?!replaced).)*$")):
         for number in range(last):
             store.keep(dialogue(str(number)))
-        assert len(store) == MOST_DIALOGUES
+        assert len(store) == MOST
         with pytest.raises(InputError, match=words):
             store.find("0")
-        assert len(store) == MOST_DIALOGUES
+        assert len(store) == MOST
         assert store.find(str(last - 1)) is not None
 
 
