@@ -77,9 +77,6 @@ def _rounded(value: object) -> object:
     return replace(value, **{k: round(v, 6) if isinstance(v, float) else v for k, v in fields.items()})
 
 
-# ------------------------------------------------------------------------------------------------ laws of sentences
-
-
 def _orders(rng: np.random.Generator) -> str:
     """A plain order."""
     return say(random_query(rng), rng, "plain")
@@ -279,9 +276,6 @@ def try_law(name: str, seed: int) -> Outcome:
         return outcome(varied, *((BROKEN, "the changed sentence is refused") if law.silent else (REFUSED, "")))
     why = law.broken(known, changed, said, varied)
     return outcome(varied, BROKEN if why else KEPT, why)
-
-
-# ------------------------------------------------------------------------------------------------ laws of answers
 
 
 TABLE = RelationClause("on", (NounPhrase("table"),))

@@ -156,8 +156,6 @@ class _Draw:
             unnamed = (ANCHOR, *unnamed)
         return OthersTable(layout, dict(self._names), relation, TWIN if twinned else "", unnamed, named)
 
-    # -------------------------------------------------------------------------------------------- parts
-
     def _tray(self) -> bool:
         rng = self._rng
         side = 1 if rng.random() < 0.5 else -1
@@ -227,8 +225,6 @@ class _Draw:
                 return None
             found.append(id_)
         return tuple(found)
-
-    # -------------------------------------------------------------------------------------------- places
 
     def _beside(self, at: Floats, relation: str, model: Model) -> Floats:
         """A spot in that direction of a place, as the camera sees it."""

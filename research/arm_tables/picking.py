@@ -134,8 +134,6 @@ class Pick:
         duration = {"duration_s": round(self._planned.plan.duration, 3)}
         return row | self._looked_at() | duration | self._carried_out()
 
-    # -------------------------------------------------------------------------------------------- before anything moves
-
     def _understand(self, row: Row) -> _Stage | None:
         """One image, an answer, a plan; the stage that refused, or None."""
         stage = "answer"
@@ -187,8 +185,6 @@ class Pick:
     def _planned(self) -> Planned:
         assert self.made is not None
         return self.made
-
-    # -------------------------------------------------------------------------------------------- the plan, looked at
 
     def _looked_at(self) -> Row:
         """What MuJoCo finds to run into what on the plan, among the true shapes."""
@@ -252,8 +248,6 @@ class Pick:
         scenery, under = self.table.layout.scenery, np.eye(4)
         under[:3, 3] = (*scenery.table_centre, -0.02)
         return BoxObstacle(TABLE, under, np.array([*scenery.table_size, 0.04]), 0.0)
-
-    # -------------------------------------------------------------------------------------------- carried out
 
     def _carried_out(self) -> Row:
         """What physics says of the plan."""

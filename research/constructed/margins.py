@@ -33,9 +33,6 @@ _TAN_BETWEEN = math.tan(math.radians(30))
 Group = Callable[[Still, Sequence[Still]], float]
 
 
-# ------------------------------------------------------------------------------------------------ directions
-
-
 def _right_of(t: Still, a: Still, stand: Standpoint) -> float:
     return float((t.place - a.place) @ stand.axes(a)[1])
 
@@ -72,9 +69,6 @@ def _behind(t: Still, a: Still, stand: Standpoint) -> float:
 
 def _in_front_of(t: Still, a: Still, stand: Standpoint) -> float:
     return _beyond(t, a, stand, -1.0)
-
-
-# ------------------------------------------------------------------------------------------------ heights
 
 
 def _overlap(t: Still, a: Still) -> float:
@@ -139,9 +133,6 @@ def _against(t: Still, a: Still, _: Standpoint) -> float:
     return min(CONTACT - gap(t, a), shared, float(a.size[2] - t.size[2] / 2))
 
 
-# ------------------------------------------------------------------------------------------------ distances
-
-
 def mean_reach(t: Still, a: Still) -> float:
     """What the vague words count in."""
     return (t.reach + a.reach) / 2
@@ -172,9 +163,6 @@ def _far_from(t: Still, a: Still, _: Standpoint) -> float:
 
 def _around(t: Still, a: Still, stand: Standpoint) -> float:
     return max(_near(t, a, stand), min(depth_inside(a.place, t.outline), t.breadth - a.breadth))
-
-
-# ------------------------------------------------------------------------------------------------ fronts
 
 
 def _ray(t: Still, a: Still, front: np.ndarray | None) -> float:
@@ -212,9 +200,6 @@ def least_rectangle_middle(points: np.ndarray) -> np.ndarray:
     return np.asarray(somewhere + np.array([x, y]))
 
 
-# ------------------------------------------------------------------------------------------------ groups
-
-
 def _between(t: Still, anchors: Sequence[Still]) -> float:
     a, b = anchors
     line = b.place - a.place
@@ -230,9 +215,6 @@ def _between(t: Still, anchors: Sequence[Still]) -> float:
 def _among(t: Still, anchors: Sequence[Still]) -> float:
     half = float(np.mean([a.breadth for a in anchors])) / 2
     return depth_in_hull(t.place, np.array([a.place for a in anchors])) + half
-
-
-# ------------------------------------------------------------------------------------------------ lengths
 
 
 def _volume(a: Still) -> float:
@@ -276,8 +258,6 @@ def _closer(t: Still, a: Still, stand: Standpoint) -> float:
 def _farther(t: Still, a: Still, stand: Standpoint) -> float:
     return -_closer(t, a, stand)
 
-
-# ------------------------------------------------------------------------------------------------ tables
 
 PAIRS: Mapping[str, Pair] = MappingProxyType(
     {

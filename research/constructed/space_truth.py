@@ -98,9 +98,6 @@ def _single(situation: Situation) -> list[Still]:
     return [still for still in situation.objects.values() if names.count(name(still)) == 1 and still.front is None]
 
 
-# ------------------------------------------------------------------------------------------------ yes, no; sets
-
-
 def _whether(one: Still, other: Still, relation: str, situation: Situation, rng: np.random.Generator) -> SpaceItem:
     asked = dataclasses.replace(phrase_of(one), relations=(RelationClause(relation, (phrase_of(other),)),))
     found = meaning(asked, situation)
@@ -156,9 +153,6 @@ def _compare(one: Still, other: Still, rng: np.random.Generator) -> SpaceItem:
     clear = apart > max(0.02, 0.15 * float(max(one.size[2], other.size[2])))
     words = str(rng.choice(("which is taller, the {x} or the {y}?", "which one is taller, the {x} or the {y}?")))
     return SpaceItem("compare", words.format(x=name(one), y=name(other)), None, frozenset({taller.id}), clear)
-
-
-# ------------------------------------------------------------------------------------------------ lengths
 
 
 def _distance(one: Still, other: Still, rng: np.random.Generator) -> SpaceItem:

@@ -94,8 +94,6 @@ class Stage:
         angle = math.radians(float(rng.uniform(-180, 180)))
         self._speaker = np.array([*(self.middle + rng.uniform(0.9, 1.6) * _unit(angle)), rng.uniform(0.4, 1.0)])
 
-    # -------------------------------------------------------------------------------------------- standpoints
-
     def draw_pitch(self) -> float:
         """Another pitch that leaves the camera's place on the ground, radians."""
         low, high = (math.radians(p) for p in self.pitch_deg)
@@ -130,8 +128,6 @@ class Stage:
         }
         return Situation({p.still.id: p.still for p in self.pieces}, stands, support())
 
-    # -------------------------------------------------------------------------------------------- chance
-
     def choose(self, kinds: Sequence[str], without: Sequence[str] = ()) -> str:
         """One of several kinds, none whose label is in `without`.
 
@@ -164,8 +160,6 @@ class Stage:
         """Things of a kind, each in a colour of its own where it is painted."""
         colours = [str(c) for c in self.rng.permutation(list(COLOURS))]
         return [Form.of(make(kind, self.rng, None if kind in NATURAL else c)) for c in colours[:number]]
-
-    # -------------------------------------------------------------------------------------------- places
 
     def put(
         self,

@@ -111,9 +111,6 @@ class Form:
         return Still(id_, label, words, self.outline @ R.T + xy, centre, R @ self.along, self.size, ahead)
 
 
-# ------------------------------------------------------------------------------------------------ outlines
-
-
 def reach_along(outline: Array, direction: Array) -> tuple[float, float]:
     """Least and greatest coordinate of (M, 2) corners along a direction (2,)."""
     along = outline @ direction

@@ -124,9 +124,6 @@ def speech() -> Say:
     return say
 
 
-# ------------------------------------------------------------------------------------------------ scores
-
-
 def scores(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Shares with Wilson intervals; of items whose answer the detector left in the image."""
     usable = [o for o in outcomes if o.usable]
@@ -179,9 +176,6 @@ def grouped(outcomes: Sequence[Outcome], key: Callable[[Outcome], str]) -> dict[
     for outcome in outcomes:
         groups[key(outcome)].append(outcome)
     return dict(sorted(groups.items()))
-
-
-# ------------------------------------------------------------------------------------------------ report
 
 
 def kept_before(names: Sequence[str]) -> list[Outcome]:

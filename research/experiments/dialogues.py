@@ -181,9 +181,6 @@ def kind_of(answer: Resolution) -> str:
     return "whose" if words.startswith("From whose") else "which" if answer.answers else "open"
 
 
-# ------------------------------------------------------------------------------------------------ dialogues
-
-
 def dialogues(setting: Setting, first: str, meant: str | None) -> Iterator[Ended]:
     """All dialogues about one instruction; none where it raises no question."""
     asked = setting.observed.ask(first).resolution
@@ -283,9 +280,6 @@ def misnamed(setting: Setting, first: str) -> list[str]:
     return bad
 
 
-# ------------------------------------------------------------------------------------------------ scenes
-
-
 def sentences_about(labels: Sequence[str], rng: np.random.Generator) -> Iterator[str]:
     """Sentences that may raise a question: repeated names, relations that may be unclear, a misspelt name, a place."""
     count = Counter(labels)
@@ -381,9 +375,6 @@ def of_constructed(n: int, first_seed: int) -> Iterator[Setting]:
         said = tuple((words, None) for words in sentences_about([d.label for d in detections], rng))
         frame = dataclasses.replace(made[0].frame)
         yield Setting(f"{relation} {seed}", "constructed", Resolver().look_at(frame, detections), said)
-
-
-# ------------------------------------------------------------------------------------------------ report
 
 
 def main() -> int:

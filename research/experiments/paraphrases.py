@@ -76,9 +76,6 @@ def one_seed(seed: int) -> Outcome:
     return Outcome(seed, sentence, style, contents(query), among, readings[0] == meant, problem, told)
 
 
-# ------------------------------------------------------------------------------------------------ meanings
-
-
 def contents(query: SpatialQuery) -> tuple[str, ...]:
     """Names of what a meaning holds, each once."""
     found: set[str] = set()
@@ -145,9 +142,6 @@ def _clause(clause: RelationClause) -> str:
     return f"{'not ' if clause.negated else ''}{clause.relation}{frame}{far}: {anchors}"
 
 
-# ------------------------------------------------------------------------------------------------ differences
-
-
 def difference(meant: SpatialQuery, got: SpatialQuery) -> str:
     """The first object that two meanings have different, from the outside in."""
     if len(meant.steps) != len(got.steps):
@@ -202,9 +196,6 @@ def _clause_difference(meant: RelationClause, got: RelationClause) -> str:
         return "number of anchors"
     pairs = zip(meant.anchors, got.anchors, strict=True)
     return next((f"anchor {found}" for a, b in pairs if (found := _phrase_difference(a, b))), "")
-
-
-# ------------------------------------------------------------------------------------------------ figures
 
 
 def shares(outcomes: Sequence[Outcome]) -> dict[str, Any]:

@@ -124,9 +124,6 @@ def _distance(distance: Distance) -> Distance:
     return replace(distance, metres=round(distance.metres, 4))
 
 
-# ------------------------------------------------------------------------------------------------ frames
-
-
 def frames_said(query: SpatialQuery) -> set[FrameOfReference | None]:
     """Frames of all that depends on one; None among them where one is not stated."""
     return set(_frames_of_steps(query))

@@ -126,8 +126,6 @@ class _Maker:
         self.used.add(noun)
         return noun
 
-    # -------------------------------------------------------------------------------------------- phrases
-
     def obj(self, options: Sequence[str], plain: bool = False) -> NounPhrase:
         """A noun with what one sees of it."""
         if options == _OBJECTS and not plain and self.chance(0.04):
@@ -195,8 +193,6 @@ class _Maker:
         clause = RelationClause("part of", (NounPhrase(self.noun(owners)),))
         return NounPhrase(name, (self.choose(words),), relations=(clause,) if self.chance(0.75) else ())
 
-    # -------------------------------------------------------------------------------------------- clauses
-
     def clause(self, relation: str, nested: bool = False) -> RelationClause:
         use = _USES[relation]
         distance = None
@@ -243,8 +239,6 @@ class _Maker:
         bounds: tuple[Literal["about", "at most", "at least"], ...] = ("about", "about", "at most", "at least")
         amount = amounts[int(self.rng.integers(len(amounts)))]
         return Distance(round(amount * METRES[unit], 6), bounds[int(self.rng.integers(len(bounds)))])
-
-    # -------------------------------------------------------------------------------------------- commands
 
     def relation(self, action: str, clauses: int) -> str:
         if action in _FITTING or clauses > 1:

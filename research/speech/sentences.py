@@ -80,9 +80,6 @@ def _common_frame(query: SpatialQuery) -> FrameOfReference | None:
     return None if frame is FrameOfReference.OBJECT else frame
 
 
-# ------------------------------------------------------------------------------------------------ one command
-
-
 def _said(action: str) -> Said:
     if action not in VERBS:
         raise UnknownNameError("action", action, list(VERBS))
@@ -247,9 +244,6 @@ _ONE: Mapping[str, Callable[[SpatialQuery, Voice], str]] = MappingProxyType(
 )  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------------ several commands
-
-
 def _chain(query: SpatialQuery, voice: Voice) -> _Command:
     """All steps in one breath."""
     orders, last = [], None
@@ -305,8 +299,6 @@ _STEPS: Mapping[str, Callable[[SpatialQuery, Voice], str]] = MappingProxyType(
     }
 )
 
-
-# ------------------------------------------------------------------------------------------------ finish
 
 _FILLERS = ("um", "uh", "er", "uhm")
 _STARTS = ("okay", "ok", "so", "um", "uh", "hey", "hey robot", "okay so", "well", "alright")

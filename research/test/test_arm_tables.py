@@ -225,9 +225,6 @@ def test_an_stl_file_is_read(tmp_path: Path) -> None:
     assert mesh.faces.shape == (2, 3)
 
 
-# ------------------------------------------------------------------------------------------------ the sources
-
-
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Catalogue:
     folder = os.environ.get(CHECKOUTS, "")

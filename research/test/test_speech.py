@@ -85,9 +85,6 @@ def clause_of(relation: str, frame: FrameOfReference | None = None, negated: boo
     return RelationClause(relation, anchors_of(relation), frame, negated, distance)
 
 
-# ------------------------------------------------------------------------------------------------ the document
-
-
 def test_every_relation_of_the_document_has_words_and_no_other() -> None:
     assert set(rows()) == set(headed()) == set(FORMS)
 
@@ -117,9 +114,6 @@ def test_a_relation_is_said_in_six_ways_where_english_has_them(relation: str) ->
             if words is not None:
                 said.add(start.sub("", start.sub("", words)))
     assert len(said) >= (4 if relation in FEW_WORDS else 6), said
-
-
-# ------------------------------------------------------------------------------------------------ meanings
 
 
 def test_the_same_seed_says_the_same_and_another_says_something_else() -> None:
@@ -191,9 +185,6 @@ def test_no_noun_stands_for_two_objects_of_one_meaning(meanings: list[SpatialQue
             continue
         nouns = [phrase.category for phrase in all_phrases(meaning) if phrase.category != "object"]
         assert len(nouns) == len(set(nouns)), meaning
-
-
-# ------------------------------------------------------------------------------------------------ sentences
 
 
 def test_sentences_are_clean(meanings: list[SpatialQuery]) -> None:
@@ -276,9 +267,6 @@ def test_no_two_meanings_are_said_in_the_same_words() -> None:
     assert not {text: found for text, found in meant.items() if len(found) > 1}
 
 
-# ------------------------------------------------------------------------------------------------ refusals
-
-
 @pytest.mark.parametrize(
     "meaning",
     [
@@ -327,9 +315,6 @@ def test_unusual_meanings_have_words_too(style: str) -> None:
 def test_an_unknown_style_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="sarcastic"):
         say(query(), rng(), "sarcastic")
-
-
-# ------------------------------------------------------------------------------------------------ equals
 
 
 @pytest.mark.parametrize(
@@ -381,9 +366,6 @@ def test_it_is_what_the_step_before_was_about() -> None:
     full = replace(said, steps=(Step("open", drawer), Step("place", MUG, goal)))
     short = replace(said, steps=(Step("open", drawer), Step("place", MUG, there)))
     assert canonical(full) == canonical(short)
-
-
-# ------------------------------------------------------------------------------------------------ words
 
 
 @pytest.mark.parametrize(
