@@ -25,7 +25,7 @@ def _most(request: str, what: str, most: Number, unit: str = "") -> Number:
 
 MAX_LENGTH = _most(_ANSWERS, "a sentence", 1000, "characters")
 MOST_DETECTIONS = _most(_ANSWERS, "detections of a frame", 5000)
-MOST_OF_ONE_NAME = _most(_ANSWERS, "detections with one label; 300 took up to 1 s of CPU", 300)
+MOST_OF_ONE_NAME = _most(_ANSWERS, "detections with one label", 300)
 LONGEST_LABEL = _most(_ANSWERS, "an id or a label of a detection", 1000, "characters")
 LARGEST_BOX = _most(_ANSWERS, "a value of a box, to either side of zero", 1e6, "pixels")
 MOST_DIALOGUES = _most(_GOALS, "dialogues that are kept; older ones end", 200)

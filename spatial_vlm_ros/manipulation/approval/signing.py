@@ -46,7 +46,7 @@ def new_key(operator: str) -> tuple[str, str]:
 
 
 def signed_answer(proposal: Any, operator: str, pem: str, approve: bool = True, reason: str = "") -> dict[str, Any]:
-    """Fields of a request of `approve` that answers a message Proposal, signed with an operator's private key."""
+    """Fields of a request of `approve` that answers a Proposal; raises InputError if `pem` is no key for it."""
     key: Any = None
     with suppress(ValueError, TypeError):
         key = forms.load_pem_private_key(pem.encode(), None)
@@ -58,7 +58,7 @@ def signed_answer(proposal: Any, operator: str, pem: str, approve: bool = True, 
 
 
 def read_operators(path: Path) -> Operators:
-    """Read lines such as "ann ssh-ed25519 AAAA…" from a file that only its owner may change; without it, nobody."""
+    """Read lines such as "ann ssh-ed25519 AAAA…"; no file = nobody. Raises FileError, also if others may change it."""
     if not path.exists():
         return {}
     if path.stat().st_mode & 0o022:
@@ -77,7 +77,7 @@ def read_operators(path: Path) -> Operators:
 
 
 def check_signed(decision: Decision, proposal: Any, operators: Operators) -> None:
-    """Check that an operator has signed a decision on a message spatial_vlm_interfaces/Proposal."""
+    """Raise RejectedError unless a known operator has signed this decision on a message Proposal."""
     about, operator = f"goal {decision.goal_id}", decision.operator
     if operator not in operators:
         raise RejectedError(about, f"{operator!r} is not one of the gate's {len(operators)} operators", _ENROL)

@@ -146,9 +146,9 @@ def _behind(view: View, obstacles: Mask, config: OccupancyConfig) -> Indices:
     lengths = np.linalg.norm(rays, axis=1)
     away = np.hypot(*(base_T_camera.apply(rays * z[:, None]) - base_T_camera.translation)[:, :2].T)
     ends = np.full(len(z), np.inf)
-    count, labels = cv2.connectedComponents(obstacles.view(np.uint8), connectivity=8)
-    for patch in range(1, count):
-        of_it = labels[rows, columns] == patch
+    patch = cv2.connectedComponents(obstacles.view(np.uint8), connectivity=8)[1][rows, columns]
+    order = np.argsort(patch, kind="stable")
+    for of_it in np.split(order, np.flatnonzero(np.diff(patch[order])) + 1):
         front, back = np.quantile(away[of_it], _ENDS)
         ends[of_it] = front + config.behind if back - front < config.behind else np.inf
     found = []
