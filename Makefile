@@ -1,5 +1,5 @@
 # Every target sets up what it needs, on a fresh machine too; second runs skip what is done.
-.PHONY: demo demo-arm setup test test-fast test-all test-research lint format bench gpu-check soak fuzz faults generate docs clean
+.PHONY: demo demo-arm setup test test-fast test-all test-research lint format lock pins check-packages bench gpu-check soak fuzz faults generate docs clean
 PY := .venv/bin/python
 
 demo:
@@ -24,7 +24,7 @@ test-fast: setup
 
 # Sweeps and the tests of research/, too, in parts; what has passed on these files is not run again.
 test-all: setup
-	@scripts/setup.sh bench
+	@scripts/setup.sh bench tools
 	@scripts/test.sh all
 
 test-research:
@@ -41,6 +41,21 @@ format:
 	@scripts/setup.sh test
 	@$(PY) -m ruff check --fix .
 	@$(PY) -m ruff format .
+
+# All packages at their newest versions, with hashes; then set up and test anew.
+lock:
+	@scripts/setup.sh test tools
+	@$(PY) -m scripts.lock
+
+# Base images by digest and actions by commit; needs Docker and a network.
+pins:
+	@scripts/setup.sh test
+	@$(PY) -m scripts.pin
+
+# Known weaknesses and licences of what is installed; also a part of test-all.
+check-packages:
+	@scripts/setup.sh test tools
+	@$(PY) -m pytest -m "" test/test_supply_chain.py
 
 bench:
 	@scripts/setup.sh ros sim bags bench

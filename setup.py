@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ament_python package spatial_vlm_ros; also installs with plain pip, without ROS."""
 
+import os
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -12,8 +13,12 @@ HERE = Path(__file__).resolve().parent
 
 
 def files(folder: str) -> list[str]:
-    """The files of a folder, relative to HERE as setuptools wants them."""
-    return [f"{folder}/{path.name}" for path in sorted((HERE / folder).iterdir()) if path.is_file()]
+    """The files of a folder, relative to HERE as setuptools wants them, without weights that only training needs."""
+    found = (path for path in sorted((HERE / folder).iterdir()) if path.is_file() and path.suffix != ".safetensors")
+    return [f"{folder}/{path.name}" for path in found]
+
+
+os.environ.setdefault("SOURCE_DATE_EPOCH", "1767225600")  # of files in a wheel: the same sources, the same bytes
 
 
 setup(
@@ -226,6 +231,8 @@ setup(
         "bench": ["open3d-cpu>=0.19"],
         # Clouds, normals, meshes and ray casting where no robot waits for them (docs/adr/0015).
         "clouds": ["open3d-cpu>=0.19"],
+        # `make lock`, and the checks of known weaknesses.
+        "tools": ["uv>=0.13", "pip-audit>=2.9"],
         # benchmarks/fuzzing.py; wheels for CPython on x86_64 Linux.
         "fuzz": ["atheris>=3.0"],
     },

@@ -6,6 +6,7 @@
 #
 # osrf/ros:jazzy-simulation-noble is Ubuntu 24.04 with ros_base and ros_gz, which brings Gazebo Harmonic.
 
+# not pinned: it was not looked up
 FROM osrf/ros:jazzy-simulation-noble AS base
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 

@@ -8,6 +8,7 @@
 # nvcr.io/nvidia/l4t-jetpack:r36.4.0 is Ubuntu 22.04 (Python 3.10), so its ROS 2 is Humble. Detectors with torch need
 # NVIDIA's wheel for it, which is not installed here.
 
+# not pinned: it was not looked up
 FROM nvcr.io/nvidia/l4t-jetpack:r36.4.0 AS base
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 ENV LANG=C.UTF-8 \

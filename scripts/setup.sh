@@ -67,7 +67,7 @@ fi
 # The interfaces are generated as C and compiled.
 if has ros && ! { command -v cc && command -v c++; } >/dev/null; then apt_install gcc g++; fi
 
-wanted=$({ cat setup.py; "$venv/bin/python" --version; } | sha256sum | cut -c1-16)
+wanted=$({ cat setup.py requirements.lock; "$venv/bin/python" --version; } | sha256sum | cut -c1-16)
 missing=(opencv)
 for extra in core "$@"; do
   [ "$(cat "$venv/.installed-$extra" 2>/dev/null)" = "$wanted" ] && continue
@@ -78,7 +78,18 @@ if [ ${#missing[@]} -gt 1 ]; then
   names=$(IFS=,; echo "${missing[*]}")
   names=${names//,core/}
   echo "setting up $venv ($names)"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$names]"
+  # By hashes, but for PyTorch: the index that the user chose has its build for CPUs or a GPU.
+  locked=$(mktemp)
+  trap 'rm -f "$locked"' EXIT
+  awk -v wanted=",core,$names," '/^# for / { keep = 0; for (n = 3; n <= NF; n++) keep += index(wanted, "," $n ",") }
+    keep' requirements.lock >"$locked"
+  pip=("$venv/bin/python" -m pip install --quiet --disable-pip-version-check)
+  "${pip[@]}" --require-hashes --no-deps --requirement "$locked"
+  case ",$names," in
+    *,models,* | *,vlm,* | *,adapt,* | *,export,* | *,train,*)
+      "${pip[@]}" --constraint <(grep -oE '^[a-z0-9._-]+==[^ ;]+( ;[^\\]*)?' "$locked") "$(grep -oE 'torch==[0-9.]+' setup.py)" ;;
+  esac
+  "${pip[@]}" --no-deps --no-build-isolation --editable .
   for extra in "${missing[@]}"; do echo "$wanted" > "$venv/.installed-$extra"; done
   echo "packages, downloads included: $SECONDS s"
 fi

@@ -100,13 +100,24 @@ def test_a_wheel_made_from_the_source_archive_has_all_that_is_shipped(wheel: Pat
     data = f"{'-'.join(wheel.name.split('-')[:2])}.data/data"
     for folder in INSTALLED:
         for path in (ROOT / folder).rglob("*"):
-            if path.is_file():
+            if path.is_file() and path.suffix != ".safetensors":
                 assert f"{data}/share/spatial_vlm_ros/{path.relative_to(ROOT)}" in inside
     assert {f"{data}/lib/spatial_vlm_ros/{path.name}" for path in (ROOT / "executables").iterdir()} <= inside
     for path in (each for package in ("spatial_vlm_ros", "spatial_vlm_lab") for each in (ROOT / package).rglob("*")):
         if path.is_file() and path.suffix != ".pyc":
             assert str(path.relative_to(ROOT)) in inside
     assert not {name for name in inside if name.startswith("test")}
+    assert not {name for name in inside if name.endswith(".safetensors")}  # weights that model.onnx has
+    assert wheel.stat().st_size < 12_000_000
+
+
+@pytest.mark.live
+def test_the_same_sources_make_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    (unpacked,) = (path for path in wheel.parent.iterdir() if path.is_dir())
+    again = shutil.copytree(unpacked, tmp_path / "again", ignore=shutil.ignore_patterns("build", "*.egg-info"))
+    for path in again.rglob("*"):
+        os.utime(path, (1_900_000_000, 1_900_000_000))
+    assert (tmp_path / backend(again, f"build_wheel({str(tmp_path)!r})")).read_bytes() == wheel.read_bytes()
 
 
 @pytest.mark.live
