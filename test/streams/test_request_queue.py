@@ -138,6 +138,17 @@ def test_requests_have_their_turn_and_one_too_many_is_busy(desk: Desk) -> None:
     assert desk.statuses[4:] == ["OK", "STALE_INPUT"]
 
 
+def test_a_source_that_changes_ends_what_waits_for_its_turn_too(desk: Desk) -> None:
+    for asked in (2, 1):
+        for _ in range(asked):
+            desk.ask()
+        for gid in (b"camera", b"stranger")[:asked]:
+            desk.queue.frames.sources.heard("/rgb", {"publisher_gid": {"data": gid}}, {"": None})
+        desk.frame()
+        desk.until(lambda: not desk.queue.busy)
+    assert desk.statuses == ["SOURCE_CHANGED", "SOURCE_CHANGED", "OK"]
+
+
 @pytest.mark.parametrize("words", ["stop", "halt!", "never mind", "grab the cup, stop!", "closing"])
 def test_words_that_ask_to_stop_wait_for_no_turn_and_end_what_waits_as_closing_does(desk: Desk, words: str) -> None:
     for asked in (SENTENCE, "grab me the cup", "grab me the chick"):

@@ -12,7 +12,14 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
-from spatial_vlm_ros.errors import BusyError, CancelledError, InternalError, SpatialVlmError, StopRequestedError
+from spatial_vlm_ros.errors import (
+    BusyError,
+    CancelledError,
+    InternalError,
+    SourceChangedError,
+    SpatialVlmError,
+    StopRequestedError,
+)
 from spatial_vlm_ros.language import stops
 from spatial_vlm_ros.language.dialogue import heard
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
@@ -167,9 +174,12 @@ class RequestQueue:
                 return None
             raise
 
-    def _serve(self, request: InstructionRequest) -> None:
+    def _serve(self, request: InstructionRequest, changed: SourceChangedError | None = None) -> None:
         self.observer.withdraw(request if request.found is None else None)
         self._request = request
+        if changed is not None:  # while it waited for its turn
+            self._end(request, self._refused(request, changed))
+            return
         self.frames.bind(request)
         self.frames.begin(request, request.accepted_ns)
         self.on_busy(True)
@@ -319,7 +329,7 @@ class RequestQueue:
         finally:
             if self._queue and self._request is None and not self._closed:
                 self.assembler.forget_older()
-                self._serve(self._queue.popleft())
+                self._serve(self._queue.popleft(), self.frames.sources.changed(self.assembler.frames_used))
             elif self._request is None:
                 self.on_busy(False)
 
