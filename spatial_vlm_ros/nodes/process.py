@@ -105,12 +105,13 @@ def why_lost(silence: Silence, kernel: OtherProcess | None, now: float, least: f
     Args:
         kernel: None = it says nothing of this process.
         least: seconds of silence that count at least; they are `MOST` for a process that runs. With `MOST`, for times
-            when nothing moves, a suspended process counts only after as much silence, too.
+            when nothing moves, the kernel alone tells where it can, and a suspended process counts only after as much
+            silence: what hangs then ends by the limit of what was asked.
     """
-    quiet, state = silence.too_long(now, least), "" if kernel is None else kernel.look()
-    if state == _SUSPENDED and not quiet and least >= MOST:
+    quiet, state, still = silence.too_long(now, least), "" if kernel is None else kernel.look(), least >= MOST
+    if state == _SUSPENDED and not quiet and still:
         return ""
-    if state or not quiet or (kernel is not None and silence.seconds <= MOST and kernel.runs()):
+    if state or not quiet or (kernel is not None and (still or (silence.seconds <= MOST and kernel.runs()))):
         return state
     return f"has sent no heartbeat for {silence.seconds:.2f} s"
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import rclpy
@@ -28,7 +29,7 @@ from spatial_vlm_ros.nodes import liveliness, qos
 from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
 from spatial_vlm_ros.nodes.calls import Bridge
 from spatial_vlm_ros.nodes.liveliness import LEAST, PERIOD, AliveWatch
-from spatial_vlm_ros.nodes.process import MOST, Silence
+from spatial_vlm_ros.nodes.process import MOST, Silence, why_lost
 
 LIMIT, TURN = 0.35, 0.02
 
@@ -93,6 +94,16 @@ finally:
     shown.end()
     sys.stdin.read()  # shared memory goes with the process, and what was not read yet with it
 """
+
+
+@pytest.mark.parametrize(("least", "why"), [(LEAST, "has sent no heartbeat for"), (MOST, "")])
+def test_who_is_silent_but_alive_on_this_machine_is_lost_only_while_something_moves(
+    silent: Silence, least: float, why: str
+) -> None:
+    alive = Mock(**{"look.return_value": "", "runs.return_value": False})
+    silent.begin(1.0)
+    said = [why_lost(silent, alive, 1.0 + TURN * k, least) for k in range(200)]
+    assert said[-1][: len("has sent no heartbeat for")] == why
 
 
 class Quiet:
