@@ -51,7 +51,7 @@ class Row:
     Args:
         name: short name of the line.
         run: where its figures come from.
-        note: condition under which the figure holds.
+        note: condition under which the figure holds; "" = as in the first table.
         cells: cells after the name, from the file's content.
         group: its name in the note; "" = `name`.
     """

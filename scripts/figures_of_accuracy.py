@@ -245,7 +245,7 @@ CONDITIONS = (
     ),
 )
 AMBIGUOUS = tuple(
-    Row(name, run, "as above", _kind(*path, "by_kind", "ambiguous"))
+    Row(name, run, "", _kind(*path, "by_kind", "ambiguous"))
     for name, run, path in (
         ("generated tabletops", _GENERATED, ()),
         ("constructed, exact depth", _BENCH, ("scores",)),

@@ -44,7 +44,7 @@ detections.
 """
 _AMBIGUOUS = """
 Where two or more objects fit the words, the right answer is AMBIGUOUS with a question. *Asked* counts how often it
-is.
+is. The rows are those of the first table.
 """
 _DIALOGUES = """
 A simulated person answers what the package asks, also with yes, no, "the other one" and astray. *Right* counts the
@@ -158,8 +158,8 @@ def _table(root: Path, section: Section, rows: Sequence[Row]) -> str:
 
 
 def _notes(rows: Sequence[Row]) -> Iterator[str]:
-    """For each command its file, and the condition of each row; rows with the same condition share a line."""
-    for run in dict.fromkeys(row.run for row in rows):
+    """For each command its file, and the condition of each row that has one; rows with the same one share a line."""
+    for run in dict.fromkeys(row.run for row in rows if row.note):
         program, _, options = run.command.partition(" --")
         split = f"`{program}` with `--{options}`" if len(run.command) > _LONGEST - 10 else f"`{run.command}`"
         yield item(f"{split} → `{run.file}`", 0, _LONGEST)

@@ -34,7 +34,7 @@ from spatial_vlm_ros.types.proportions import wilson
 
 WORLDS = 200
 FIRST_SEED = 200000  # development uses seeds below 1000
-WANTED = 0.9  # share of feasible tasks that are delivered
+WANTED = 0.95  # share of feasible tasks that are delivered
 BATCH = 20  # worlds of one process
 CONTACTS = 0.01  # share of worlds with another contact
 
