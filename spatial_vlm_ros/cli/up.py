@@ -19,7 +19,8 @@ from spatial_vlm_ros.errors import SpatialVlmError
 @click.argument("arguments", nargs=-1, metavar="[NAME:=VALUE]...")
 @click.option("-s", "--show-args", is_flag=True, help="Show the arguments of PRESET and exit.")
 @click.option("-p", "--print", "only_print", is_flag=True, help="Show the commands and exit.")
-def up(preset: str, arguments: tuple[str, ...], show_args: bool, only_print: bool) -> None:
+@click.option("--policy", is_flag=True, help="Show the policy of SROS2 for these nodes and exit (docs/safety.md).")
+def up(preset: str, arguments: tuple[str, ...], show_args: bool, only_print: bool, policy: bool) -> None:
     """Start the nodes of launch/PRESET.launch.py.
 
     PRESET can also be a camera, for the resolver on a robot. Ctrl-C stops all nodes; if one ends, the others are
@@ -53,6 +54,11 @@ def up(preset: str, arguments: tuple[str, ...], show_args: bool, only_print: boo
                     raise click.UsageError(f"{word!r}: not an argument. Write arguments as NAME:=VALUE")
                 given[name] = value
             processes = plan.plan(path, {**implied, **given})
+            if policy:
+                from spatial_vlm_ros.launcher import enclaves
+
+                click.echo(enclaves.policy(processes))
+                return
             ready = [plan.command(process, None if only_print else Path(scratch)) for process in processes]
         except SpatialVlmError as error:
             raise click.UsageError(str(error)) from error

@@ -6,6 +6,7 @@ launch is imported when a launch file calls these functions: the real one, or th
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,11 @@ def life(said: Mapping[str, str]) -> dict[str, Any]:
     return {"on_exit": ended, "respawn": True, "respawn_delay": DELAY}
 
 
+def enclave(namespace: str, name: str) -> str:
+    """Return the path of a process's enclave, which has a meaning only with SROS2."""
+    return posixpath.join("/spatial_vlm_ros", namespace.strip("/"), name)
+
+
 def node(name: str, said: Mapping[str, str], parameters: Mapping[str, Any], files: Sequence[str] = (),
          remappings: Sequence[tuple[str, str]] = ()) -> Any:  # fmt: skip
     """Make a node of this package in the given namespace; it is restarted, or everything ends with it."""
@@ -73,7 +79,7 @@ def node(name: str, said: Mapping[str, str], parameters: Mapping[str, Any], file
         namespace=said["namespace"],
         parameters=[*files, *([typed] if typed else [])],
         remappings=list(remappings),
-        ros_arguments=["--log-level", said["log_level"]],
+        ros_arguments=["--log-level", said["log_level"], "--enclave", enclave(said["namespace"], name)],
         output="screen",
         **life(said),
     )

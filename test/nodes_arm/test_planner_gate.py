@@ -18,7 +18,8 @@ pytest.importorskip("mujoco")
 
 from action_msgs.msg import GoalStatus
 from approval_visitor import Visitor
-from gate_cell import FIXED, OTHER, SENTENCE, Cell, later, running_cell
+from gate_cell import CLOCK, FIXED, OTHER, SENTENCE, Cell, later, running_cell
+from live_interfaces import matches_the_table
 from live_process import ROOT, Started
 from sensor_msgs.msg import JointState
 from spatial_vlm_interfaces.msg import Proposal
@@ -63,6 +64,14 @@ def still(cell: Cell) -> Iterator[Cell]:
 def domain(cell: Cell) -> int:
     """Programs that are started are in the graph of the cell."""
     return cell.graph.domain
+
+
+def test_every_node_has_in_the_graph_what_the_table_says(still: Cell) -> None:
+    looked, simulated = {"base_frame": "panda_link0", "frame_timeout": 30.0, **CLOCK}, {"clock": True}
+    given = {"resolver": looked, "sim_arm": simulated, "arm_planner": CLOCK, "arm_planner_watchdog": {},
+             "planner_gate": still.given, "planner_gate_watchdog": still.given}  # fmt: skip
+    for name, parameters in given.items():
+        matches_the_table(still.node, name, parameters)
 
 
 def test_a_plan_alone_asks_nobody_and_refusals_and_questions_are_handed_on(still: Cell) -> None:

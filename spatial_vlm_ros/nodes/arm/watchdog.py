@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 from spatial_vlm_ros.errors import CancelledError, PlannerUnavailableError
@@ -65,8 +66,9 @@ class Watchdog:
                     self._process.wait(1.0)
             if self._process is not None and self._process.poll() is None:
                 return
+            enclave = [w for said in pairwise(sys.argv) if said[0] in ("-e", "--enclave") for w in said]
             process = subprocess.Popen(  # noqa: S603  our own module
-                [sys.executable, "-m", _PROCESS, json.dumps(self._spec)],
+                [sys.executable, "-m", _PROCESS, json.dumps(self._spec), "--ros-args", *enclave],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, bufsize=0,
             )  # fmt: skip
             if process.stdin is not None:

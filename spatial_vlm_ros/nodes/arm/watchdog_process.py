@@ -46,7 +46,7 @@ class WatchdogProcess:
         from rclpy.signals import SignalHandlerOptions
         from std_msgs.msg import String
 
-        rclpy.init(args=[], domain_id=spec["domain"], signal_handler_options=SignalHandlerOptions.NO)
+        rclpy.init(args=sys.argv[2:], domain_id=spec["domain"], signal_handler_options=SignalHandlerOptions.NO)
         self._ok = rclpy.ok
         self._node = rclpy.create_node(
             spec["name"], namespace=spec["namespace"], use_global_arguments=False, enable_rosout=False,
@@ -127,7 +127,7 @@ class WatchdogProcess:
 
 
 def main() -> int:
-    """Entry point of the process; its only argument is the specification as JSON."""
+    """Entry point of the process; its arguments are the specification as JSON, and those of ROS."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # it ends when its pipe ends, and not before
     without_shared_memory()
