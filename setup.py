@@ -46,6 +46,7 @@ setup(
             "language/words.toml",
             "language/answers.toml",
             "language/controlled_english.md",
+            "launcher/interfaces.toml",
             "output/font/*",
             "manipulation/approval/templates/*",
             "manipulation/approval/static/*",

@@ -18,8 +18,9 @@ from typing import Any
 
 import click
 
-from scripts.markdown import item, page, wrapped
+from scripts.markdown import item, page, table, wrapped
 from spatial_vlm_ros.cli.main import main
+from spatial_vlm_ros.launcher.enclaves import KINDS, TABLE
 from spatial_vlm_ros.output.json_schema import json_schema
 from spatial_vlm_ros.types import Status
 from spatial_vlm_ros.types.status import ANSWERS
@@ -37,6 +38,7 @@ def reference_pages() -> dict[str, str]:
         "docs/generated/cli.md": cli_page(),
         "docs/generated/json_fields.md": json_page(),
         "docs/generated/interfaces.md": interface_page(),
+        "docs/generated/node_interfaces.md": nodes_page(),
         **api_pages(),
     }
 
@@ -240,7 +242,7 @@ def interface_page() -> str:
         wrapped(
             """
             The interfaces of the ROS 2 package `spatial_vlm_interfaces`, as in its sources (`interfaces/`). [ROS
-            2 interface](../ros_api.md) and [The planner gate](../planner_gate.md#interface) say who sends what.
+            2 interface](../ros_api.md) and [Interfaces of the nodes](node_interfaces.md) say who sends what.
             """
         ),
     ]
@@ -249,6 +251,24 @@ def interface_page() -> str:
         for path in sorted((ROOT / "interfaces" / folder).iterdir()):
             blocks += [f"### {path.name}", f"```text\n{path.read_text(encoding='utf-8').strip()}\n```"]
     return page("Messages, services and actions", *blocks)
+
+
+def nodes_page() -> str:
+    """Show the table of every node's interfaces."""
+    intro = """This page is generated from `spatial_vlm_ros/launcher/interfaces.toml` by `make docs`; a test compares it with
+running nodes. Names are relative to the namespace of the node; a name in braces is a parameter, and `a + b` is b beside a."""
+    blocks = [intro]
+    for node, entry in TABLE.items():
+        parts = ", ".join(f"[{part}](#{part})" for part in entry.get("is", ()))
+        beside = ", ".join(f"`{name}`" for name in entry.get("beside", ()))
+        rows = [
+            (f"{kind} {KINDS[kind][0]}", f"`{name}`", re.sub("/(msg|srv|action)/", "/", form), what, "; ".join(conditions))
+            for kind in KINDS
+            for name, form, what, *conditions in entry.get(kind, ())
+        ]
+        told = f"Also what {parts} has{f'; in the same process: {beside}' if beside else ''}." if parts else ""
+        blocks += [f"## {node}", told, table(("", "name", "type", "content", "if"), rows) if rows else ""]
+    return page("Interfaces of the nodes", *blocks)
 
 
 # ------------------------------------------------------------------------------------------------ Python

@@ -4,12 +4,19 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.files.reading import MIB, read_bytes
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -35,6 +42,11 @@ LONGEST_NUMBER = 400
 """Characters of a number in YAML: one of 3,000 digits cannot be shown, and base 60 takes the square of its length."""
 _STRING = re.compile(rb'"[^"]*"?')
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def table_of(package: str | None, name: str) -> dict[str, Any]:
+    """The content of a TOML file that comes with the package."""
+    return tomllib.loads((pkgutil.get_data(package or "", name) or b"").decode())
 
 
 def read_json(path: str | Path, repair: str, largest: int = LARGEST_JSON) -> Any:

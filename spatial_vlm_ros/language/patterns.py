@@ -4,20 +4,15 @@
 from __future__ import annotations
 
 import itertools
-import pkgutil
-import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from spatial_vlm_ros.files.documents import table_of
 
 
 def read_table(name: str) -> dict[str, Any]:
     """The words of a TOML file beside this one."""
-    return tomllib.loads((pkgutil.get_data(__package__, f"{name}.toml") or b"").decode())
+    return table_of(__package__, f"{name}.toml")
 
 
 def word_set(words: str) -> frozenset[str]:

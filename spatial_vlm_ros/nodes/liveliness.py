@@ -7,6 +7,7 @@ or is suspended is known from the kernel at once, whatever its load. Of all othe
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -17,7 +18,7 @@ from typing import Any
 import rclpy.subscription
 from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.node import Node
+from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.timer import Timer
 from std_msgs.msg import String
@@ -180,6 +181,16 @@ def endpoints_of(node: Node, topic: str) -> dict[bytes, str]:
     found = [info for name in names for info in node.get_publishers_info_by_topic(name)]
     named = {bytes(one.endpoint_gid).rstrip(b"\0"): full_name(one.node_namespace, one.node_name) for one in found}
     return {gid: UNKNOWN if "_NODE_NAME_UNKNOWN_" in name else name for gid, name in named.items()}
+
+
+def clients_of(node: Node, service: str) -> list[str]:
+    """Full names of the nodes with a client of a service; rclpy does not say which of them sent a request."""
+    found = []
+    for name, namespace in sorted({*node.get_node_names_and_namespaces()}):
+        with contextlib.suppress(NodeNameNonExistentError):
+            if service in dict(node.get_client_names_and_types_by_node(name, namespace)):
+                found.append(full_name(namespace, name))
+    return found
 
 
 def told_to(sources: Sources, topic: str, take: Callable[[Any], object]) -> Callable[..., None]:

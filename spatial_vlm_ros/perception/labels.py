@@ -7,9 +7,7 @@ that object and not every cup and can; with a green mug and a purple cup in view
 
 from __future__ import annotations
 
-import pkgutil
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
@@ -17,16 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spatial_vlm_ros.files.documents import table_of
 from spatial_vlm_ros.language.distances import is_unit
 from spatial_vlm_ros.language.lexicon import CONTAINERS, NUMBERS
 from spatial_vlm_ros.spatial.colours import colour_family, other_material
 from spatial_vlm_ros.spatial.layout import is_own_sided
 from spatial_vlm_ros.types import Detection, NounPhrase
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 SAME, PART, SYNONYM, HYPERNYM, HEAD_ONLY, OTHER_KIND, LESS_SPECIFIC, NONE = 1.0, 0.95, 0.9, 0.88, 0.86, 0.6, 0.4, 0.0
 """Fit by kind of match, in this order. The same head noun. A part of the label ("the spam"). A synonym. A hypernym.
@@ -37,7 +31,7 @@ measuring cup). A label of a wider kind. No match."""
 _TIERS = (SAME, PART, SYNONYM, HYPERNYM, HEAD_ONLY, OTHER_KIND, LESS_SPECIFIC)
 _LESS_SPECIFIC_BESIDE_BETTER = 0.05  # what is left of a looser match if a more specific one is in view
 
-_READ: dict[str, Any] = tomllib.loads((pkgutil.get_data(__package__, "names.toml") or b"").decode())
+_READ: dict[str, Any] = table_of(__package__, "names.toml")
 _HOLDERS, _TOOLS, _PACKS, _LIKENESSES, _FORMS, _STUFFS, _DESCRIBING = (
     frozenset(_READ[name].split())
     for name in ("holders", "tools", "packs", "likenesses", "forms", "stuffs", "describing")

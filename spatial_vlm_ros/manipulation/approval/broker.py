@@ -246,7 +246,8 @@ class ApprovalBroker:
                 raise RejectedError(f"goal {goal_id}", "it is not running", "call end once, after begin")
             self.guard.close(over=True)
             token = self._token()
-            self._close(RejectedError(f"goal {goal_id}", f"it has ended: {outcome}", _AGAIN), f"Ended: {outcome}")
+            words = f"Ended: {outcome}{f'; {self._view.words}' * self._view.stopping}"
+            self._close(RejectedError(f"goal {goal_id}", f"it has ended: {outcome}", _AGAIN), words)
             self.audit.add("EXECUTION_ENDED", sync=True, outcome=outcome, **token)
 
     def note(self, words: str, plan: Proposal | None = None) -> None:
@@ -316,9 +317,12 @@ class ApprovalBroker:
             self._close(RejectedError(about, f"it was already answered: {words}", _AGAIN), words, keep_said=True)
 
     def request_stop(
-        self, operator: str, remote: str = "", aside: Callable[[Callable[[], None]], object] = lambda job: job()
-    ) -> None:
+        self, operator: str, remote: str = "", aside: Callable[[Callable[[], None]], object] = lambda job: job(),
+        by: Callable[[], str] = lambda: "",
+    ) -> None:  # fmt: skip
         """Request a stop of the execution, whatever is open; the listeners are called before everything else.
+
+        What `by` says is added to the operator's name on the page and in the record.
 
         An open proposal and an unused approval become void. This is a software request, not an emergency stop. Beyond
         30 requests a minute the record only counts them.
@@ -340,7 +344,7 @@ class ApprovalBroker:
 
         def rest() -> None:
             try:
-                self._stopped("somebody" if fault else operator, remote, faults)
+                self._stopped("somebody" if fault else f"{operator}{by()}", remote, faults)
             finally:
                 self._stops.discard(pending)
 
@@ -356,6 +360,8 @@ class ApprovalBroker:
                 self._show(ApprovalStage.RUNNING, self._view.item, f"{name} requested a stop", stopping=True)
             elif self._view.item is not None:
                 self._close(CancelledError("a stop was requested"), f"{name} requested a stop")
+            else:
+                self._show(self._view.stage, None, f"{name} requested a stop", plan_only=self._view.plan_only)
             unrecorded = self._stop_brake.recordable()
             if unrecorded is not None:
                 facts = {"unrecorded_before": unrecorded} if unrecorded else {}

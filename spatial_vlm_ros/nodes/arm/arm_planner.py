@@ -234,12 +234,7 @@ def longest(trajectory: JointTrajectory, scaling: float) -> float:
 
 
 class ArmPlanner(Node):
-    """Node `arm_planner`.
-
-    Serves: move_action (plans only), execute_trajectory, apply_planning_scene, get_planning_scene.
-    Listens to: joint_states; trajectory_execution_event, on which "stop" ends an execution, as in MoveIt.
-    Asks: the controller's FollowJointTrajectory.
-    """
+    """Node `arm_planner`; launcher/interfaces.toml has its interfaces."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("arm_planner", **kwargs)

@@ -76,7 +76,7 @@ from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.nodes.arm.way_watch import WayWatch
 from spatial_vlm_ros.nodes.calls import Action, Bridge
 from spatial_vlm_ros.nodes.goals import GoalServer, Jobs, ServedGoal
-from spatial_vlm_ros.nodes.liveliness import LEAST, AliveWatch, endpoints_of, ticks, told_to
+from spatial_vlm_ros.nodes.liveliness import LEAST, AliveWatch, clients_of, endpoints_of, ticks, told_to
 from spatial_vlm_ros.nodes.process import MOST
 from spatial_vlm_ros.output.json_schema import as_json, resolution_from_json, surroundings_from_json
 from spatial_vlm_ros.parameters import GateConfig, PlanningConfig, planning_from, words_in
@@ -92,18 +92,12 @@ _ANNOTATED, _DESCRIPTION = "annotated/image", "robot_description"
 _CONFIRM = "A source changed. Approve only if the one that is there now is right; this confirms it"
 _LOOK = 0.02  # s between looks at the clock
 _ALONE, _TICK = 3.0, 0.25  # s after its start for which a gate looks for another gate of the same arm; how often
+_NAMED = 200  # characters of names
 _KEPT = 300  # s that a result is kept for a late client; rclpy's default of 10 s is too short on a busy machine
 
 
 class PlannerGate(Node):
-    """Node `planner_gate`.
-
-    Subscribes: annotated/image, robot_description, /tf, /tf_static.
-    Publishes: proposal.
-    Serves: the action pick, the services approve and stop; a page on loopback if `page` is set.
-    Asks: the action resolve; planner and controllers of `motion`; the service `grasp.service` if `grasp.source` needs
-    it.
-    """
+    """Node `planner_gate`; launcher/interfaces.toml has its interfaces."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("planner_gate", **kwargs)
@@ -525,7 +519,10 @@ class PlannerGate(Node):
         def aside(job: Callable[[], None]) -> object:
             return self._records.submit(self._on_record, job)
 
-        self._on_record(self._broker.request_stop, "service stop", aside=aside)
+        def by() -> str:
+            return f" ({' or '.join(clients_of(self, self.resolve_service_name('stop')))[:_NAMED]})"
+
+        self._on_record(self._broker.request_stop, "service stop", aside=aside, by=by)
         response.success, response.message = True, "a stop was requested; this is not an emergency stop"
         return response
 

@@ -35,10 +35,7 @@ _LONGEST = 0.05  # s: largest step of the clock, so that on a slow machine it do
 
 
 class BagPlayer(Node):
-    """Node `bag_player`.
-
-    Publishes: every topic of the bag whose message class is installed, and /clock.
-    """
+    """Node `bag_player`: publishes every topic of the bag whose message class is installed, and /clock."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("bag_player", **kwargs)

@@ -45,10 +45,10 @@ class _Shot:
 class FramePlayer(Node):
     """Node `frame_player`.
 
-    Publishes: rgb/image, depth/image, rgb/camera_info, detections, /clock, and, for frames with poses (camera,
-    speaker), /tf_static, or /tf with each frame if the poses differ: a static transform holds for every image.
+    Poses (camera, speaker) are on /tf_static, or on /tf with each frame if they differ: a static transform holds for
+    every image.
 
-    The parameter `faults` injects faults into any of these (docs/fault_injection.md).
+    The parameter `faults` injects faults into any topic (docs/fault_injection.md).
     """
 
     def __init__(self, **kwargs: Any) -> None:

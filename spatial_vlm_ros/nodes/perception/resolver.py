@@ -97,17 +97,7 @@ def form_of(role: str, settings: Settings) -> Any:
 
 
 class ResolverNode(LifecycleNode):
-    """Lifecycle node `resolver`. docs/ros_api.md describes topics, action, parameters and diagnostics.
-
-    Subscribes: rgb/image, depth/image (or their transports), rgb/camera_info, depth/camera_info (if depth is not
-    registered),
-        detections (without a grounder), imu (with imu: true), instruction, /tf, /tf_static.
-    Publishes: resolution, target, markers, annotated/image, annotated/points, annotated/region, /diagnostics.
-    Serves: the action resolve.
-    Asks: the service stop, if the words ask to stop and a planner_gate offers it.
-    With objects: true it publishes objects, with selection: true it serves select_detection, and with decision.taught
-    teach.
-    """
+    """Lifecycle node `resolver`: docs/ros_api.md describes it, and launcher/interfaces.toml has its interfaces."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("resolver", **kwargs)

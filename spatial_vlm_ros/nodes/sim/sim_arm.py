@@ -80,13 +80,7 @@ class _Outlet:
 
 
 class SimArmNode(Node):
-    """Node `sim_arm`. docs/sim_arm.md describes it.
-
-    Publishes: rgb/image, depth/image, rgb/camera_info, detections, the same under wrist/, /joint_states, /tf,
-        /tf_static, verdict, /clock.
-    Subscribes: disturb.
-    Serves: the service judge, and the actions of the arm's and the gripper's controllers.
-    """
+    """Node `sim_arm`: docs/sim_arm.md describes it, and launcher/interfaces.toml has its interfaces."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("sim_arm", **kwargs)
