@@ -229,13 +229,15 @@ def test_the_examples_sign_for_an_operator(cell: Cell, start: Program, domain: i
 
 @pytest.mark.parametrize(
     "words",
-    ["halt! put it down", "ask: stop!", *(pytest.param(w, marks=pytest.mark.slow) for w in ("", "stop", "never mind"))],
+    ["halt! put it down", "ask: stop!", "", *(pytest.param(w, marks=pytest.mark.slow) for w in ("stop", "never mind"))],
 )
 def test_a_stop_ends_what_waits(still: Cell, program: Program, words: str) -> None:
     """By the service, by words that are no goal, or by what the resolver is asked."""
     picking, proposal = still.proposed()
     if not words:
         assert still.wait(still.stopping.call_async(Trigger.Request()), "stop answers").success
+        who = "service stop (/person or /resolver)"  # both have a client of it
+        still.until(lambda: who in [line.get("operator") for line in still.record()], "the record says who it was")
     elif words.startswith("ask"):
         asking = program("ask", words.removeprefix("ask: "))
         assert still.ends(asking) == 3, asking.output

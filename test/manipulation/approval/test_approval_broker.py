@@ -265,14 +265,18 @@ def test_a_stop_reaches_who_executes(office: Any) -> None:
     assert heard == ["Ann"], "where nothing is open, too"
     _, decision = office.approved()  # and what comes later is not held back
     office.broker.begin(decision)
-    office.broker.request_stop("Bob", "10.0.0.1")
+    office.broker.request_stop("Bob", "10.0.0.1", by=lambda: " (/desk)")
     assert heard == ["Ann", "Bob"]
     assert office.broker.view.stopping
+    assert office.broker.view.words == "Bob (/desk) requested a stop"
     record = office.records()[-1]
     assert (record["event"], record["goal_id"]) == ("STOP_REQUESTED", decision.goal_id)
+    office.broker.end(decision.goal_id, "CANCELLED")
+    assert office.broker.view.words == "Ended: CANCELLED; Bob (/desk) requested a stop"
     forget()
     office.broker.request_stop("Ann")
     assert heard == ["Ann", "Bob"]
+    assert office.broker.view.words == "Ann requested a stop", "where nothing is open, too"
 
 
 @pytest.mark.parametrize("decided", [True, False])
