@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from fnmatch import fnmatch
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rclpy.node import Node
@@ -32,22 +31,22 @@ def _parts(kind: str, name: str, form: str) -> Iterator[tuple[str, str, str]]:
     yield topic, f"{name}/_action/status", "action_msgs/msg/GoalStatusArray"
 
 
-def matches_the_table(node: Node, name: str, given: dict[str, Any], renamed: dict[str, str] | None = None) -> None:
-    """A node of this name has all that the table says, and nothing else."""
+def matches_the_table(node: Node, name: str, given: Mapping[str, Any]) -> None:
+    """A node of this name without a namespace has all that the table says, and nothing else."""
     told: dict[tuple[str, str, str], bool] = {}
     for kind, own, form, always in interfaces_of(name, given):
-        full = node.resolve_topic_name(own.replace("~", f"/{name}"))
-        for part in _parts(kind, (renamed or {}).get(full, full), form):
+        for part in _parts(kind, f"/{own.replace('~', name).lstrip('/')}", form):
             told[part] = told.get(part, False) or always
 
     def wrong() -> list[Any]:
         has = {
             (kind, each, form)
             for kind, ask in _FOUND.items()
-            for each, forms in getattr(node, ask)(name, node.get_namespace())
+            for each, forms in getattr(node, ask)(name, "/")
             for form in forms
         }
         missing = [part for part, always in told.items() if always and part not in has]
-        return missing + [part for part in has - {*told} if not any(fnmatch(part[1], each[1]) for each in told)]
+        return missing + [part for part in has - {*told} if (part[0], "/*", "any") not in told]
 
+    until(lambda: (name, "/") in node.get_node_names_and_namespaces(), f"{name} is in the graph")
     until(lambda: not wrong(), lambda: f"{name} has what the table says, apart from {wrong()}")
