@@ -33,11 +33,15 @@ from unique_identifier_msgs.msg import UUID
 from spatial_vlm_ros.errors import CancelledError, InputError, PlannerUnavailableError
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.goals import Jobs
+from spatial_vlm_ros.nodes.liveliness import endpoints_of
+from spatial_vlm_ros.streams.sources import STATUS, Sources
 
 _LOOK = 0.02  # s: how often a waiting thread checks whether to give up
 _GONE = 3.0  # s without the server before it counts as gone; the graph of a loaded machine may lose it briefly
 _REPLY = 1.0  # s for the reply to a goal that the server has already accepted
 _CANCEL = 0.25  # s between requests to cancel until a goal has ended
+TWICE = 25.0
+"""Seconds in which the graph forgets the server of a killed process."""
 _AGAIN = 5.0  # s to wait for a reply to a request that may be repeated, before repeating it
 
 Asked = Callable[[], bool]
@@ -259,8 +263,11 @@ class Action(Server):
         self._client = ActionClient(bridge.node, form, name, callback_group=bridge.group, **qos.action_services())
         self._form, self._stop_timeout = form, stop_timeout
         self._states: dict[bytes, int] = {}  # states of all goals that the server lists, including ours
-        topic, profile = f"{name}/_action/status", qos_profile_action_status_default
-        bridge.node.create_subscription(GoalStatusArray, topic, self._on_states, profile, callback_group=bridge.group)
+        self._topic, profile = f"{full}{STATUS}", qos_profile_action_status_default
+        self._sources = Sources(partial(endpoints_of, bridge.node))
+        bridge.node.create_subscription(
+            GoalStatusArray, self._topic, self._on_states, profile, callback_group=bridge.group
+        )
         super().__init__(bridge, full, remedy, self._client.server_is_ready)
 
     def run(
@@ -276,6 +283,9 @@ class Action(Server):
     ) -> GoalOutcome:
         """Send a goal and wait until it ends. If the caller gives up, cancel it and wait until it has ended.
 
+        A goal and the request for its result reach every server of the action: SourceChangedError if there is another
+        one than when the goal was sent, or two then.
+
         Args:
             patience: seconds within which the server has to accept or reject it.
             twice: whether to send it again if no reply comes and the server does not list the goal. Use it only for
@@ -284,8 +294,7 @@ class Action(Server):
             halt: an additional way to stop; called when the goal is cancelled, repeatedly until it has ended.
             check: called on the executor's thread directly before the goal is sent; its exceptions are passed on.
         """
-        if cancelled():
-            raise CancelledError("the request was withdrawn")
+        self._await_one(cancelled)
         self.begin()
 
         def send(goal_uuid: UUID) -> Any:
@@ -299,6 +308,8 @@ class Action(Server):
             return GoalOutcome(accepted=False)
         result = self._result(handle, seconds, cancelled)
         if result.done():
+            if changed := self._sources.changed(tuple):
+                raise changed
             return GoalOutcome(True, result.result().status, result.result().result, cancelled())
         withdrawn = cancelled()
         gone = self.gone()
@@ -316,6 +327,18 @@ class Action(Server):
         if not (result.done() or silent):
             raise self.lost(f"it did not end within {self._stop_timeout:g} s after it was cancelled")
         raise self.lost(f"no result for {seconds:.1f} s; it was cancelled")
+
+    def _await_one(self, cancelled: Asked) -> None:
+        """Bind the server, as soon as there are not two of them."""
+        end = time.monotonic() + TWICE
+        while twice := self._sources.begin([self._topic]):
+            if cancelled():
+                break
+            if time.monotonic() > end:
+                raise twice[0]
+            self.bridge.wait(Future(), _LOOK)
+        if cancelled():
+            raise CancelledError("the request was withdrawn")
 
     def _accepted(
         self, send: Callable[[UUID], Any], patience: float, cancelled: Asked, twice: bool, halt: Callable[[], None]

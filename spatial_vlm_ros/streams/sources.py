@@ -17,6 +17,8 @@ from spatial_vlm_ros.errors import SourceChangedError
 
 TF, STATIC_TF = "/tf", "/tf_static"
 """The first stands for what both tell together."""
+STATUS = "/_action/status"
+"""Ends the topic that each server of an action publishes: it stands for the action."""
 _GONE = 2.0  # s of silence after which a publisher that streams counts as gone: the graph keeps killed nodes for longer
 _AGAIN = "find out who publishes it, then send the instruction again"
 _STOP = "stop the wrong one and restart the right one; a killed node stays in the graph for up to 20 s"
@@ -109,7 +111,10 @@ class Sources:
             self._bound[key] = live, value
         if len(live) > 1 and (value is None or len({said[gid][0] for gid in live}) > 1):
             who = sorted(names.get(gid, "a node that has gone") for gid in live)
-            happened = f"has {len(who)} publishers: {', '.join(who)}; their messages are mixed"
+            what, so = "publishers", "their messages are mixed"
+            if key[0].endswith(STATUS):
+                what, so = "servers", "a goal reaches all of them"
+            happened = f"has {len(who)} {what}: {', '.join(who)}; {so}"
             self._found[key] = SourceChangedError(_named(key), tuple(who), happened, _STOP)
 
     def changed(self, frames: Callable[[], Collection[str]], look: bool = True) -> SourceChangedError | None:
@@ -141,7 +146,7 @@ class Sources:
 
 
 def _named(key: Key) -> str:
-    return f"{key[1]!r} on {key[0]}" if key[1] else key[0]
+    return f"{key[1]!r} on {key[0]}" if key[1] else key[0].removesuffix(STATUS)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from rclpy.action import ActionServer
 from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import Empty
 
-from spatial_vlm_ros.errors import CancelledError, PlannerUnavailableError, RejectedError
+from spatial_vlm_ros.errors import CancelledError, PlannerUnavailableError, RejectedError, SourceChangedError
 from spatial_vlm_ros.nodes import calls
 from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome, spin_aside
 
@@ -146,6 +146,28 @@ def test_a_forgotten_result_is_told_as_lost(hand: Hand, gripper: Gripper, monkey
 
     with pytest.raises(PlannerUnavailableError, match="no longer stored"):
         result_after(hand, gripper, monkeypatch, losing)
+
+
+@pytest.mark.filterwarnings("ignore:Deprecated in favor")  # rclpy says that there may be more than one server
+def test_with_a_second_server_no_goal_is_sent_and_no_result_counts(
+    graph: Graph, hand: Hand, gripper: Gripper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that was killed stays in the graph for a while: its successor is waited for."""
+    running = hand.run()
+    assert gripper.begun.wait(PATIENCE)
+    second = Gripper(graph)
+    graph.until(lambda: hand.bridge.node.count_publishers("grip/_action/status") > 1, "the second is seen")
+    gripper.may_end.set()
+    with pytest.raises(SourceChangedError, match=r"/grip now comes from (/gripper|a node of unknown name)"):
+        running.result(PATIENCE)
+    monkeypatch.setattr(calls, "TWICE", 0.5)
+    with pytest.raises(SourceChangedError, match=r"/grip has 2 servers: .*; a goal reaches all"):
+        hand.run().result(PATIENCE)
+    monkeypatch.setattr(calls, "TWICE", PATIENCE)
+    waiting = hand.run()
+    Bridge(second.node).put(second.server.destroy)
+    assert waiting.result(PATIENCE).result.position == 0.04
+    assert (gripper.served, second.served) == (2, 0)
 
 
 def test_what_is_withdrawn_or_refused_while_the_executor_is_busy_is_not_sent(hand: Hand, gripper: Gripper) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from rclpy.action import ActionClient
@@ -18,7 +19,10 @@ from spatial_vlm_interfaces.srv import Teach
 
 from spatial_vlm_ros.errors import StaleInputError
 from spatial_vlm_ros.nodes import qos
+from spatial_vlm_ros.nodes.calls import TWICE
 from spatial_vlm_ros.nodes.client_node import Spinner, client_node
+from spatial_vlm_ros.nodes.liveliness import endpoints_of
+from spatial_vlm_ros.streams.sources import STATUS, Sources
 from spatial_vlm_ros.types import Status
 
 _GONE = 1.0  # s without the action's server
@@ -46,6 +50,7 @@ class Asker:
         self._seen = time.monotonic()  # when the server was last there
         self._goal: Any = None  # the reply to the goal that was sent last
         self._client = ActionClient(node, ResolveInstruction, action, **qos.action_services())
+        self._sources = Sources(partial(endpoints_of, node))
 
     def wait_for_server(self, patience: float) -> None:
         """Wait until the action server is available."""
@@ -65,6 +70,8 @@ class Asker:
         progress: Callable[[str], None] = lambda _: None,
     ) -> AskOutcome:
         """Send one goal and wait until it ends; an interrupt cancels the goal.
+
+        SourceChangedError if the action has two servers, or another one than when the goal was sent.
 
         Args:
             frame_of_reference: "" = the node's default.
@@ -86,16 +93,25 @@ class Asker:
             self._goal = self._client.send_goal_async(goal, feedback_callback=tell)
             return self._goal
 
+        topic = f"{self._node.resolve_service_name(self._action)}{STATUS}"
+        self._spinner.until(lambda: not self._sources.begin([topic]), TWICE)
+        self._check_source()
         try:
             handle = self._reply(send)
             if not handle.accepted:
                 return AskOutcome(accepted=False)
-            return AskOutcome(True, self._reply(handle.get_result_async).result.resolution)
+            answer = self._reply(handle.get_result_async).result.resolution
+            self._check_source()
+            return AskOutcome(True, answer)
         except KeyboardInterrupt:
             with contextlib.suppress(StaleInputError, ExternalShutdownException, KeyboardInterrupt):
                 if self._goal is not None and self._done(self._goal, _LAST_WORDS) and self._goal.result().accepted:
                     self._done(self._goal.result().cancel_goal_async(), _LAST_WORDS)
             raise
+
+    def _check_source(self) -> None:
+        if changed := self._sources.changed(tuple):
+            raise changed
 
     def teach(self, **shown: Any) -> Any:
         """The response of the service `teach` to a request with these fields."""
