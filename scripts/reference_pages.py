@@ -255,15 +255,20 @@ def interface_page() -> str:
 
 def nodes_page() -> str:
     """Show the table of every node's interfaces."""
-    intro = """This page is generated from `spatial_vlm_ros/launcher/interfaces.toml` by `make docs`; a test compares it with
-running nodes. Names are relative to the namespace of the node; a name in braces is a parameter, and `a + b` is b beside a."""
+    intro = wrapped(
+        """
+        This page is generated from `spatial_vlm_ros/launcher/interfaces.toml` by `make docs`; a test compares it with
+        running nodes. Names are relative to the namespace of the node. A name in braces is a parameter, and `a + b`
+        is b beside a.
+        """
+    )
     blocks = [intro]
     for node, entry in TABLE.items():
         parts = ", ".join(f"[{part}](#{part})" for part in entry.get("is", ()))
         beside = ", ".join(f"`{name}`" for name in entry.get("beside", ()))
         rows = [
-            (f"{kind} {KINDS[kind][0]}", f"`{name}`", re.sub("/(msg|srv|action)/", "/", form), what, "; ".join(conditions))
-            for kind in KINDS
+            (f"{kind} {word}", f"`{name}`", re.sub("/(msg|srv|action)/", "/", form), what, "; ".join(conditions))
+            for kind, (word, _) in KINDS.items()
             for name, form, what, *conditions in entry.get(kind, ())
         ]
         told = f"Also what {parts} has{f'; in the same process: {beside}' if beside else ''}." if parts else ""

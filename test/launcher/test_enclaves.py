@@ -42,8 +42,10 @@ def test_on_a_robot_each_may_do_what_it_needs_under_the_names_of_camera_and_robo
     assert who(found, "subscribe", "/proposal") == {"operator"}
     assert who(found, "request", "/stop") == everyone
     assert who(found, "reply", "/stop") == who(found, "reply", "/approve") == {"planner_gate"}
-    for right, name in (("call", "/execute_trajectory"), ("request", f"{FOLLOW}/_action/cancel_goal"),
-                        ("publish", "/trajectory_execution_event"), ("publish", "/execute_trajectory/gate")):  # fmt: skip
+    for right, name in (
+        ("call", "/execute_trajectory"), ("request", f"{FOLLOW}/_action/cancel_goal"),
+        ("publish", "/trajectory_execution_event"), ("publish", "/execute_trajectory/gate"),
+    ):  # fmt: skip
         assert who(found, right, name) == {"planner_gate"}, name
     image = "/camera/camera/color/image_raw"
     assert (who(found, "subscribe", image), who(found, "publish", image)) == ({"resolver"}, set())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nodes with other parameters than their defaults have what the table of interfaces says; the arm's: nodes_arm."""
+"""Nodes with other parameters than their defaults have what the table of interfaces says."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -246,7 +246,7 @@ class ApprovalBroker:
                 raise RejectedError(f"goal {goal_id}", "it is not running", "call end once, after begin")
             self.guard.close(over=True)
             token = self._token()
-            words = f"Ended: {outcome}{f'; {self._view.words}' * self._view.stopping}"
+            words = f"Ended: {outcome}; {self._view.words}" if self._view.stopping else f"Ended: {outcome}"
             self._close(RejectedError(f"goal {goal_id}", f"it has ended: {outcome}", _AGAIN), words)
             self.audit.add("EXECUTION_ENDED", sync=True, outcome=outcome, **token)
 
