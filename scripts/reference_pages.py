@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from scripts.markdown import item, page, table, wrapped
+from scripts.markdown import item, page, wrapped
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.launcher.enclaves import KINDS, TABLE
 from spatial_vlm_ros.output.json_schema import json_schema
@@ -266,13 +266,13 @@ def nodes_page() -> str:
     for node, entry in TABLE.items():
         parts = ", ".join(f"[{part}](#{part})" for part in entry.get("is", ()))
         beside = ", ".join(f"`{name}`" for name in entry.get("beside", ()))
-        rows = [
-            (f"{kind} {word}", f"`{name}`", re.sub("/(msg|srv|action)/", "/", form), what, "; ".join(conditions))
-            for kind, (word, _) in KINDS.items()
-            for name, form, what, *conditions in entry.get(kind, ())
-        ]
-        told = f"Also what {parts} has{f'; in the same process: {beside}' if beside else ''}." if parts else ""
-        blocks += [f"## {node}", told, table(("", "name", "type", "content", "if"), rows) if rows else ""]
+        also = f"Also what {parts} has{f'; in the same process: {beside}' if beside else ''}." if parts else ""
+        told = []
+        for kind, (word, _) in KINDS.items():
+            for name, form, what, *conditions in entry.get(kind, ()):
+                when = f" ({'; '.join(conditions)})" if conditions else ""
+                told.append(item(f"{kind} {word} `{name}`{when}, {re.sub('/(msg|srv|action)/', '/', form)}: {what}"))
+        blocks += [f"## {node}", wrapped(also), "\n".join(told)]
     return page("Interfaces of the nodes", *blocks)
 
 

@@ -57,7 +57,8 @@ def up(preset: str, arguments: tuple[str, ...], show_args: bool, only_print: boo
             if policy:
                 from spatial_vlm_ros.launcher import enclaves
 
-                click.echo(enclaves.policy(processes))
+                for line in enclaves.policy(processes).splitlines():
+                    say(line)
                 return
             ready = [plan.command(process, None if only_print else Path(scratch)) for process in processes]
         except SpatialVlmError as error:
