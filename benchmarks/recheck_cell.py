@@ -18,7 +18,7 @@ from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARM_JOINTS, 
 from spatial_vlm_ros.manipulation.builtin_planner.planner import BuiltinPlanner
 from spatial_vlm_ros.manipulation.builtin_planner.request import BoxObstacle, HeldBox, Motion, MotionRequest, Segment
 from spatial_vlm_ros.manipulation.grippers import GripReport, why_not_held
-from spatial_vlm_ros.manipulation.occupancy.measuring import BESIDE, INSIDE
+from spatial_vlm_ros.manipulation.occupancy.measuring import PREFIX
 from spatial_vlm_ros.manipulation.pick_sequence import CONFIRMING, ObservedAnswer, Offer, Words
 from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion, planned_motion
 from spatial_vlm_ros.manipulation.planning.goal import Grasp, PickGoal, Placement, tallied
@@ -201,10 +201,10 @@ def _chain(
     held = HeldBox(
         target.id, np.linalg.inv(matrix(grasp.grasp)) @ solid_matrix(target.solid), np.array(target.solid.size)
     )
-    lifted = {c.other for c in scene.allowed if c.one == target.id and c.phase == "lift"}
-    lifted = lifted - {BESIDE} | {id_ for space, id_, _ in parts if space == BESIDE}
-    lowered = {c.other for c in scene.allowed if c.one == target.id and c.phase == "lower"}
-    lowered = lowered - {INSIDE} | {id_ for space, id_, _ in parts if space == INSIDE}
+    lifted, lowered = (
+        {id_ for id_ in others if not id_.startswith(PREFIX)} | {id_ for space, id_, _ in parts if space in others}
+        for others in ({c.other for c in scene.allowed if (c.one, c.phase) == (target.id, p)} for p in ("lift", "lower"))
+    )
     plan = partial(_motion, planner, seed=seed)
     first = plan(
         start,

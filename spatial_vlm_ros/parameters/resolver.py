@@ -314,7 +314,7 @@ class OccupancyConfig(Bounded):
         "obstacles, or all within reach, in voxels of twice the edge; in YAML, write 'off' in quotes",
         choices=("off", "behind_obstacles", "all"),
     )
-    behind: float = parameter(0.08, "0 to 1 m", "depth of unseen space behind the front of obstacles")
+    behind: float = parameter(0.08, "0 to 1 m", "depth of unseen space behind visible points of obstacles")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,14 @@ import numpy.typing as npt
 from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.geometry.segmentation import STEEPEST
-from spatial_vlm_ros.manipulation.occupancy.unseen import hidden_cells, inside_region, measured_share, within
+from spatial_vlm_ros.manipulation.occupancy.unseen import (
+    LIKELY,
+    HiddenSpace,
+    hidden_cells,
+    inside_region,
+    measured_share,
+    within,
+)
 from spatial_vlm_ros.manipulation.occupancy.voxels import Indices, VoxelBlocks, voxels_at
 from spatial_vlm_ros.manipulation.planning.solids import Array, Solid
 from spatial_vlm_ros.parameters import DepthConfig, OccupancyConfig
@@ -39,12 +46,15 @@ class Occupancy:
     """Unnamed obstacles from depth.
 
     Args:
+        unseen: hidden space that is occupied with a probability of at least LIKELY.
         seen_share: share of the gripper's approach space around the target with a measured line of sight, 0 to 1.
+        doubtful: hidden space that is less probably occupied, the most probable first.
     """
 
     measured: VoxelBlocks
     unseen: VoxelBlocks
     seen_share: float
+    doubtful: tuple[HiddenSpace, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,9 +112,13 @@ def occupancy_of(
     ways = ways_of(known)
     if known.entered:  # a rim hides the inside of its own container, where the place was found
         pixels = obstacle_pixels(scene, base_T_camera, replace(known, entered={}), depth, config)
-    unseen = hidden_cells(view, pixels, known.target_space, known.others, known.support_height, depth, config, ways)
+    hidden = hidden_cells(view, pixels, known.target_space, known.others, known.support_height, depth, config, ways)
+    hidden = tuple(replace(space, voxels=without(space.voxels, measured)) for space in hidden)
+    likely = [space.voxels for space in hidden if space.chance >= LIKELY]
+    edge = likely[0].edge if likely else config.edge
+    unseen = voxels_at(np.concatenate([np.zeros((0, 3), np.int32), *(voxels.indices for voxels in likely)]), edge)
     share = measured_share(view, known.target_space, known.support_height, config, known.places)
-    return Occupancy(measured, without(unseen, measured), share)
+    return Occupancy(measured, unseen, share, tuple(space for space in hidden if space.chance < LIKELY))
 
 
 def obstacle_pixels(
@@ -335,10 +349,10 @@ def is_inside(measured: VoxelBlocks, entered: Solid | None) -> npt.NDArray[np.bo
 
 
 def changed_since(then: Occupancy | None, now: Occupancy) -> Occupancy:
-    """Space that is occupied now and was not when the plan was made, with a tolerance of one voxel for noise."""
+    """Space that is occupied now and could not be when the plan was made, with a tolerance of one voxel for noise."""
     if then is None:
         return now
-    known = [widened(blocks) for blocks in (then.measured, then.unseen)]
+    known = [widened(blocks) for blocks in (then.measured, then.unseen, *(space.voxels for space in then.doubtful))]
     measured, unseen = now.measured, now.unseen
     for blocks in known:
         measured, unseen = without(measured, blocks), without(unseen, blocks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -20,11 +21,25 @@ from spatial_vlm_ros.types import Mask, RgbdFrame, Transform, Vector3
 View = tuple[RgbdFrame, Transform]
 """A frame and the pose of its camera in the planning frame."""
 
+LIKELY = 0.5
+"""Probability from which hidden space is an obstacle; below it, it is a cost for grasps."""
+CHANCES = ((0.01, 0.86), (0.02, 0.55), (0.03, 0.25), (0.04, 0.1))
+"""Probability that hidden space is occupied, up to each level distance behind what is seen of an obstacle, metres."""
 _SIGMAS = 3.0  # standard deviations that a voxel has to be nearer than the measured depth to count as seen free
 _WAY_STEP = 0.02  # metres between the sampled positions on the way
 _WAY_ASIDE, _WAY_ABOVE = 0.12, 0.22  # metres around and above the target that the gripper passes through
-_ENDS = (0.05, 0.95)  # quantiles of a patch's distances: its front and the back of what is seen of it
+_STRIPE = 8  # pixels: width of the parts of an obstacle whose back is found together
+_ENDS = (0.05, 0.95)  # quantiles of their distances: the front and the back of what is seen of them
+_FROM_ABOVE = math.sin(math.radians(15.0))  # downward part of a line of sight from which a top is seen to its end
 _BLOCK = 400_000  # cells processed together
+
+
+@dataclass(frozen=True)
+class HiddenSpace:
+    """Hidden space that is occupied with one probability, 0 to 1."""
+
+    chance: float
+    voxels: VoxelBlocks
 
 
 def hidden_cells(
@@ -36,22 +51,22 @@ def hidden_cells(
     depth: DepthConfig,
     config: OccupancyConfig,
     ways: Sequence[Vector3] = (),
-) -> VoxelBlocks:
-    """Cells above the support that count as occupied because they are not visible.
+) -> tuple[HiddenSpace, ...]:
+    """Cells above the support that may be occupied because they are not visible, the most probable ones first.
 
     Args:
         obstacles: (H, W) bool, pixels that measured an obstacle without a name.
         support_height: metres.
         config: `unseen` is the policy. "behind_obstacles": what `_behind` finds. "all": wherever no line of sight
-            passes, in voxels of twice the edge.
+            passes, as certain, in voxels of twice the edge.
         ways: positions where the target is taken and put (`inside_region`); empty = only where it is.
     """
     if config.unseen == "off":
-        return voxels_at(np.zeros((0, 3), np.int32), config.edge)
+        return ()
     if config.unseen == "behind_obstacles":
-        edge, cells = config.edge, _behind(view, obstacles, config)
+        edge, chances, cells = config.edge, [chance for _, chance in CHANCES], _behind(view, obstacles, config)
     else:
-        edge, ways = 2 * config.edge, tuple(ways) or (target.centre,)
+        edge, chances, ways = 2 * config.edge, [1.0], tuple(ways) or (target.centre,)
         at = np.array(ways)[:, :2]
         low, high = at.min(axis=0) - config.reach, at.max(axis=0) + config.reach
         spans = [np.arange(math.floor(a / edge), math.ceil(b / edge)) for a, b in zip(low, high, strict=True)]
@@ -59,11 +74,12 @@ def hidden_cells(
         feet = np.column_stack(((flat + 0.5) * edge, np.full(len(flat), support_height)))
         flat = flat[inside_region(feet, ways, support_height, config)]
         up = np.arange(math.floor(support_height / edge), math.ceil((support_height + config.above) / edge))
-        cells = np.column_stack((np.repeat(flat, len(up), axis=0), np.tile(up, len(flat)))).astype(np.int32)
+        columns = (np.repeat(flat, len(up), axis=0), np.tile(up, len(flat)), np.zeros(len(flat) * len(up)))
+        cells = np.column_stack(columns).astype(np.int32)
 
     kept = []
     for part in np.array_split(cells, max(1, math.ceil(len(cells) / _BLOCK))):
-        middles: Array = (part.astype(np.float64) + 0.5) * edge
+        middles: Array = (part[:, :3].astype(np.float64) + 0.5) * edge
         outside = middles[:, 2] - edge / 2 > support_height + config.support_gap
         for body, margin in ((target, config.target_margin), *((other, config.known_margin) for other in others)):
             outside[outside] = ~within(body.grown((margin + edge / 2,) * 3), middles[outside])
@@ -71,7 +87,9 @@ def hidden_cells(
         beyond = z + edge / 2 + _SIGMAS * depth_noise(z, depth)
         with np.errstate(invalid="ignore"):  # no line of sight passes: no farther depth is measured at their pixels
             kept.append(part[outside][~(measured > beyond)])
-    return voxels_at(np.concatenate(kept), edge)
+    cells = np.concatenate(kept)
+    spaces = (voxels_at(cells[cells[:, 3] == row, :3], edge) for row in range(len(chances)))
+    return tuple(HiddenSpace(chance, space) for chance, space in zip(chances, spaces, strict=True) if len(space))
 
 
 def inside_region(
@@ -130,34 +148,41 @@ def measured_share(
 
 
 def _behind(view: View, obstacles: Mask, config: OccupancyConfig) -> Indices:
-    """(N, 3) cells on the lines of sight behind obstacles, without duplicates.
+    """(N, 4) cells on the lines of sight behind obstacles, without duplicates, and the row of CHANCES of each.
 
-    They reach `behind` beyond each pixel, because obstacles have a back. Behind the front of a patch whose visible part
-    is not that deep, they end at `behind`, too: farther away, objects on tables are rarer than free space. What is
-    measured has a back of one voxel in any case.
+    They reach `behind` beyond each pixel, and as far as CHANCES behind what is seen of the obstacle in that direction:
+    from above, its back edge is seen, so that what is hidden behind it is rarely its own. Where the view is level or the
+    image ends, its back may be `behind` its front. What is measured has a back of one voxel in any case.
     """
     frame, base_T_camera = view
     xs, ys = normalised_axes(frame.camera)
     rows, columns = np.nonzero(obstacles)
     if not len(rows):
-        return np.zeros((0, 3), np.int32)
+        return np.zeros((0, 4), np.int32)
     z = frame.depth[rows, columns].astype(np.float64)
     rays = np.stack((xs[columns], ys[rows], np.ones(len(rows))), axis=1)
     lengths = np.linalg.norm(rays, axis=1)
-    away = np.hypot(*(base_T_camera.apply(rays * z[:, None]) - base_T_camera.translation)[:, :2].T)
-    ends = np.full(len(z), np.inf)
+
+    def away(points: Array) -> Array:
+        return np.asarray(np.hypot(*(points - base_T_camera.translation)[:, :2].T))
+
     patch = cv2.connectedComponents(obstacles.view(np.uint8), connectivity=8)[1][rows, columns]
-    order = np.argsort(patch, kind="stable")
-    for of_it in np.split(order, np.flatnonzero(np.diff(patch[order])) + 1):
-        front, back = np.quantile(away[of_it], _ENDS)
-        ends[of_it] = front + config.behind if back - front < config.behind else np.inf
+    stripes = patch.astype(np.int64) * obstacles.shape[1] + columns // _STRIPE
+    seen, backs = away(base_T_camera.apply(rays * z[:, None])), np.empty(len(z))
+    from_above = (rays @ base_T_camera.rotation[2] < -_FROM_ABOVE * lengths) & (rows > 0)
+    order = np.argsort(stripes, kind="stable")
+    for of_it in np.split(order, np.flatnonzero(np.diff(stripes[order])) + 1):
+        front, back = np.quantile(seen[of_it], _ENDS)
+        backs[of_it] = back if from_above[of_it].all() else max(back, front + config.behind)
     found = []
     for beyond in np.arange(config.edge / 2, config.behind + 1e-9, config.edge / 2):
         points = base_T_camera.apply(rays * (z + beyond / lengths)[:, None])
-        if beyond > config.edge:
-            points = points[np.hypot(*(points - base_T_camera.translation)[:, :2].T) <= ends]
-        found.append(_once(np.floor(points / config.edge).astype(np.int32)))
-    return _once(np.concatenate(found))
+        row = np.searchsorted([end for end, _ in CHANCES], away(points) - backs) * (beyond > config.edge)
+        near = row < len(CHANCES)
+        found.append(_once(np.column_stack((np.floor(points[near] / config.edge), row[near])).astype(np.int32)))
+    cells = _once(np.concatenate(found))
+    first = np.diff(cells[:, :3], axis=0, prepend=cells[:1, :3] - 1).any(axis=1)  # sorted: the most probable row
+    return cells[first]
 
 
 def _looked_up(view: View, points: Array) -> tuple[Array, Array, npt.NDArray[np.intp]]:
@@ -192,6 +217,8 @@ def within(solid: Solid, points: Array) -> npt.NDArray[np.bool_]:
 
 
 def _once(cells: Indices) -> Indices:
+    if not len(cells):
+        return cells
     low = cells.min(axis=0)
     spans = tuple((cells.max(axis=0) - low + 1).astype(np.int64).tolist())
     keys = np.unique(np.ravel_multi_index(tuple((cells - low).T.astype(np.int64)), spans))

@@ -55,7 +55,7 @@ from spatial_vlm_ros.manipulation.planning.goal import (
     varied,
 )
 from spatial_vlm_ros.manipulation.planning.gripper import LINKS, PALM, Tip, closing_links, links, vector
-from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, Way, judged, words_outside
+from spatial_vlm_ros.manipulation.planning.scene import PlanningScene, Way, contact_chances, judged, words_outside
 from spatial_vlm_ros.manipulation.planning.solids import Array, TurnedBox, distances, gaps
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Vector3
@@ -108,8 +108,8 @@ def pick_goal(
     """Find collision-free grasps of the target, best first.
 
     With a measured surface, they are sorted by score (docs/grasps.md). Without one, only the box is known: they are
-    sorted by clearance, in steps of 5 mm and up to `goal.ample`, then from above before from a side, then by the larger
-    margin of the gripper's opening.
+    sorted by the probability to touch what is hidden, then by clearance, in steps of 5 mm and up to `goal.ample`, then
+    from above before from a side, then by the larger margin of the gripper's opening.
 
     Args:
         scene: planning scene of the target (scene.planning_scene).
@@ -138,24 +138,26 @@ def pick_goal(
     candidates = [found for found in tried if isinstance(found, GraspCandidate)]
     ways = [came_and_went(one.way, one.tip, one.opening, config, one.width) for one in candidates]
     hard = dataclasses.replace(config.goal, clearance=min(config.goal.clearance, SEEN_SIGMA))
-    free: list[tuple[GraspCandidate, float]] = []
-    for candidate, result in zip(candidates, judged(scene, ways, scene.neighbours, hard), strict=True):
+    free: list[tuple[GraspCandidate, float, float]] = []
+    results, chances = judged(scene, ways, scene.neighbours, hard), contact_chances(scene, ways)
+    for candidate, result, chance in zip(candidates, results, chances, strict=True):
         if isinstance(result, Rejection):
             rejected.append(result)
         else:
-            free.append((candidate, result))
+            free.append((candidate, result, chance))
     if not free:
         raise refused(what, rejected)
     if scene.target.seen is None:
         ample = config.goal.ample
         free.sort(
-            key=lambda pair: (
-                -math.floor(min(pair[1], ample) / _STEP + 1e-6),
-                pair[0].way != "top_down",
-                -round(pair[0].margin, 6),
+            key=lambda one: (
+                one[2],
+                -math.floor(min(one[1], ample) / _STEP + 1e-6),
+                one[0].way != "top_down",
+                -round(one[0].margin, 6),
             )
         )
-    grasps = tuple(_grasp(candidate, clearance, scene, config) for candidate, clearance in free)
+    grasps = tuple(_grasp(candidate, clearance, chance, scene, config) for candidate, clearance, chance in free)
     if scene.target.seen is not None:
         grasps = _opened(varied(grasps, config.grasp.apart, config.goal.most), scene, scene.target.seen, config)
     return PickGoal(scene.frame_id, scene.stamp_ns, scene.target.id, grasps[: config.goal.most], tuple(rejected))
@@ -406,9 +408,17 @@ def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None
             near = float(box.swept((0.0, 0.0, -config.goal.retreat)).contains(target.seen.known).mean()) > _STRAY
         if near:
             return Rejection("top_down", "blocked", f"the {obj.label} ({obj.id}) is on it, or above it", obj.id)
-    into = 0.0 if scene.occupancy is None else scene.occupancy.measured.edge / 2
+    occupancy = scene.occupancy
+    if occupancy is None:
+        return None
     for space in scene.occupied:
-        if space.id not in (BESIDE, UNSEEN) and gaps(lifted, space.boxes).min() < -into:
+        blocks = occupancy.unseen if space.id == UNSEEN else occupancy.measured
+        inside = space.id != BESIDE and gaps(lifted, space.boxes).min() < -blocks.edge / 2
+        if inside and space.id == UNSEEN and target.seen is not None:  # its box has corners where it is not
+            steps = np.arange(0.0, config.goal.retreat, blocks.edge / 2)
+            met = np.any([blocks.holds(target.seen.known + (0.0, 0.0, up)) for up in steps], axis=0)
+            inside = float(met.mean()) > _STRAY
+        if inside:
             return Rejection("top_down", "blocked", f"{space.label} is above it", space.id)
     return None
 
@@ -440,8 +450,10 @@ def _opened(
             if wider > 0 and np.count_nonzero(pushed) <= STRAY:
                 tried.append((number, opening))
                 ways.append(came_and_went(grasp.way, tip, opening, config, grasp.width))
-        for (number, opening), result in zip(tried, judged(scene, ways, scene.neighbours, config.goal), strict=True):
-            if not isinstance(result, Rejection) and result >= config.goal.ample:
+        results, chances = judged(scene, ways, scene.neighbours, config.goal), contact_chances(scene, ways)
+        for (number, opening), result, chance in zip(tried, results, chances, strict=True):
+            riskier = 1 - chance < dict(grasps[number].terms)["unseen"]
+            if not isinstance(result, Rejection) and result >= config.goal.ample and not riskier:
                 found[number] = dataclasses.replace(grasps[number], opening=opening, clearance=result)
     for number, grasp in enumerate(found):
         tip, turn = Tip.of(grasp.grasp), Tip.of(grasp.grasp).rotation()
@@ -454,7 +466,9 @@ def _opened(
     return tuple(sorted(found, key=lambda grasp: -grasp.score))
 
 
-def _grasp(candidate: GraspCandidate, clearance: float, scene: PlanningScene, config: PlanningConfig) -> Grasp:
+def _grasp(
+    candidate: GraspCandidate, clearance: float, chance: float, scene: PlanningScene, config: PlanningConfig
+) -> Grasp:
     tip, terms = candidate.tip, terms_of(candidate, clearance, config)
     grasp, before, after = tip.poses(scene.frame_id, candidate.before, (0.0, 0.0, config.goal.retreat))
     return Grasp(
@@ -472,6 +486,6 @@ def _grasp(candidate: GraspCandidate, clearance: float, scene: PlanningScene, co
         hold=candidate.hold,
         clearance=clearance,
         width_sigma=candidate.sigma,
-        score=score_of(terms),
-        terms=tuple(terms.items()),
+        score=round(score_of(terms) * (1 - chance), 4),
+        terms=(*terms.items(), ("unseen", 1 - chance)),
     )

@@ -15,6 +15,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from spatial_vlm_ros.errors import DepthError, InputError
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
@@ -109,6 +110,12 @@ class PlanningScene:
         """Unnamed obstacles as boxes."""
         return spaces_of(self.occupancy, self.target.solid, self.entered)
 
+    @cached_property
+    def doubtful(self) -> tuple[tuple[float, tuple[Solid, ...]], ...]:
+        """Hidden space that is rather free: its probability to be occupied, and boxes; the most probable first."""
+        spaces = () if self.occupancy is None else self.occupancy.doubtful
+        return tuple((space.chance, space.voxels.as_boxes()) for space in spaces if len(space.voxels))
+
 
 def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> PlanningScene:
     """Build the planning scene of a resolved target.
@@ -147,8 +154,8 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
     height, entered = seen.place_height, None  # the destination's box from the lowest place up to the target's height
     if into is not None and height is not None and into.top > height:
         entered = into.between(height, min(into.top, height + upper.size[2]))
-    unnamed = (BESIDE, INSIDE) if seen.occupancy is not None else ()
-    lowered = () if seen.destination_id is None else (seen.destination_id, *unnamed[1:])
+    unnamed = (BESIDE, UNSEEN, INSIDE) if seen.occupancy is not None else ()
+    lowered = () if seen.destination_id is None else (seen.destination_id, *unnamed[2:])
     return PlanningScene(
         frame_id=seen.frame_id,
         stamp_ns=seen.stamp_ns,
@@ -163,7 +170,7 @@ def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> Planni
         carrier_ids=supporting_objects,
         allowed=(
             *(AllowedContact(finger, own.id, "grasp") for finger in FINGERS),
-            *(AllowedContact(own.id, other, "lift") for other in (*supporting_objects, *beside, *unnamed[:1])),
+            *(AllowedContact(own.id, other, "lift") for other in (*supporting_objects, *beside, *unnamed[:2])),
             *(AllowedContact(own.id, other, "lower") for other in lowered),
         ),
         occupancy=seen.occupancy,
@@ -300,11 +307,9 @@ def _unnamed(
     for space in scene.occupied:
         corners = _corners(space.boxes)
         for number, way in enumerate(ways):
-            with_object = not ((way.lifted and space.id == BESIDE) or (way.lowered and space.id == INSIDE))
+            with_object = not ((way.lifted and space.id in (BESIDE, UNSEEN)) or (way.lowered and space.id == INSIDE))
             swept = (*way.gripper, *way.obj) if with_object else way.gripper
-            own = _corners(swept)
-            low, high = own[:, 0].min(axis=0) - _NEAR_BY, own[:, 1].max(axis=0) + _NEAR_BY
-            near = np.flatnonzero(((corners[:, 0] <= high) & (corners[:, 1] >= low)).all(axis=1))
+            near = _near(swept, corners, _NEAR_BY)
             if not len(near):
                 continue
             away, left, nearest = found[number]
@@ -312,6 +317,28 @@ def _unnamed(
             beyond = least - (0.0 if space.id == UNSEEN else clearance)
             found[number] = (min(away, least), min(left, beyond), space if beyond < left else nearest)
     return found
+
+
+def contact_chances(scene: PlanningScene, ways: Sequence[Way]) -> list[float]:
+    """Probability of each candidate motion that the gripper touches something hidden.
+
+    An obstacle reaches as far back as the space that is entered, or does not: the greatest probability counts, not a sum.
+    """
+    chances = [0.0] * len(ways)
+    for chance, boxes in scene.doubtful:
+        corners = _corners(boxes)
+        for number, way in enumerate(ways):
+            near = () if chances[number] >= chance else _near(way.gripper, corners, 0.0)
+            if len(near) and distances(way.gripper, [boxes[k] for k in near]).min() < 0:
+                chances[number] = chance
+    return chances
+
+
+def _near(swept: Sequence[Body], corners: Array, aside: float) -> npt.NDArray[np.intp]:
+    """Which of the boxes with these corners, (N, 2, 3), come within `aside` metres of bodies, along every axis."""
+    own = _corners(swept)
+    low, high = own[:, 0].min(axis=0) - aside, own[:, 1].max(axis=0) + aside
+    return np.flatnonzero(((corners[:, 0] <= high) & (corners[:, 1] >= low)).all(axis=1))
 
 
 def _corners(bodies: Sequence[Body]) -> Array:

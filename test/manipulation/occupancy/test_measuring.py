@@ -19,6 +19,7 @@ from scipy.spatial.transform import Rotation
 from spatial_vlm_ros.errors import DepthError, InputError, ShapeError
 from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy, on_surface, stands_for, widened
+from spatial_vlm_ros.manipulation.occupancy.unseen import LIKELY
 from spatial_vlm_ros.manipulation.occupancy.voxels import MOST_CELLS, VoxelBlocks, voxels_at
 from spatial_vlm_ros.manipulation.occupancy.watching import (
     CONFIRMED,
@@ -188,10 +189,16 @@ def test_a_box_does_not_vanish_with_distance(away: float, seed: int) -> None:
 def test_behind_an_object_without_a_name_space_is_not_free() -> None:
     scene, behind = scene_of([TARGET, BOX]), np.array([[0.17, 0.11, 0.05], [0.17, 0.09, 0.03]])  # inside it
     assert around(scene).unseen.holds(behind).all()
-    assert len(around(scene, unseen="off").unseen) == 0
-    shadow, deep = np.array([[0.17, 0.165, 0.05]]), ((0.12, 0.05, 0.0), (0.22, 0.2, 0.1))
-    assert not around(scene).unseen.holds(shadow).any(), "11 cm behind its front"
-    assert around(scene_of([TARGET, deep])).unseen.holds(np.add(shadow, (0.0, 0.08, 0.0))).all(), "seen to be so deep"
+    off = around(scene, unseen="off")
+    assert (len(off.unseen), off.doubtful) == (0, ())
+    shadow, deep = np.array([[0.17, 0.145, 0.065]]), ((0.12, 0.05, 0.0), (0.22, 0.2, 0.1))
+    for box, solid in ((BOX, False), (deep, True)):  # behind its back edge, or below its top
+        found = around(scene_of([TARGET, box]))
+        chances = [space.chance for space in found.doubtful if space.voxels.holds(shadow).all()]
+        assert found.unseen.holds(shadow).all() == solid
+        assert [0 < chance < LIKELY for chance in chances] == [True] * (not solid)
+    low = around(scene_of([TARGET, BOX], camera=looking_down(0.1, 0.7)))
+    assert low.unseen.holds(behind).all(), "a level view does not tell how deep it is"
     everywhere = around(scene, unseen="all", reach=0.4).unseen
     assert everywhere.holds(behind).all()
     assert everywhere.holds(np.array([[0.0, -0.39, 0.75]])).all(), "beside the image"

@@ -23,11 +23,12 @@ from spatial_vlm_ros.manipulation.occupancy.measuring import (
     changed_since,
     spaces_of,
 )
+from spatial_vlm_ros.manipulation.occupancy.unseen import HiddenSpace
 from spatial_vlm_ros.manipulation.occupancy.voxels import VoxelBlocks, voxels_at
 from spatial_vlm_ros.manipulation.planning.goal import PickGoal, PlaceGoal, Rejection
 from spatial_vlm_ros.manipulation.planning.gripper import Tip, links
 from spatial_vlm_ros.manipulation.planning.motion import check_way_seen
-from spatial_vlm_ros.manipulation.planning.pick import pick_goal
+from spatial_vlm_ros.manipulation.planning.pick import came_and_went, pick_goal
 from spatial_vlm_ros.manipulation.planning.place import place_goal
 from spatial_vlm_ros.manipulation.planning.planner import GRIPS, PICK, PLACE, MotionPlan, PlanStep, Trajectory, plan_of
 from spatial_vlm_ros.manipulation.planning.scene import (
@@ -35,6 +36,7 @@ from spatial_vlm_ros.manipulation.planning.scene import (
     PlanningObject,
     PlanningScene,
     Way,
+    contact_chances,
     judged,
     planning_scene,
 )
@@ -482,6 +484,20 @@ def test_grasps_keep_away_from_what_has_no_name() -> None:
             pick_goal(with_occupancy(scene, occupancy), CONFIG)
 
 
+def test_grasps_that_enter_what_is_hidden_and_rather_free_are_the_last() -> None:
+    scene, half = table_with(CHICK), voxels(((0.3, 0.0, 0.0), (0.39, 0.2, 0.3)))
+    hidden = dataclasses.replace(CLEAR, doubtful=(HiddenSpace(0.4, half),))
+    grasps = pick_goal(with_occupancy(scene, hidden), CONFIG).grasps
+    assert len(grasps) == len(pick_goal(scene, CONFIG).grasps), "nothing is refused"
+    ways = [came_and_went(grasp.way, Tip.of(grasp.grasp), grasp.opening, CONFIG, grasp.width) for grasp in grasps]
+    chances = contact_chances(with_occupancy(scene, hidden), ways)
+    assert chances == sorted(chances)
+    assert set(chances) == {0.0, 0.4}
+    assert [dict(grasp.terms)["unseen"] for grasp in grasps] == [1 - chance for chance in chances]
+    nested = dataclasses.replace(hidden, doubtful=(HiddenSpace(0.4, half), HiddenSpace(0.2, half)))
+    assert contact_chances(with_occupancy(scene, nested), ways) == chances, "it reaches so far, or not: no sum"
+
+
 def test_the_target_may_touch_what_is_beside_it_while_it_is_lifted_and_nothing_else_may() -> None:
     surroundings = dataclasses.replace(SEEN, occupancy=occupied(NEAR))
     scene = planning_scene(surroundings, CONFIG)
@@ -499,6 +515,8 @@ def test_what_noise_moves_by_a_voxel_is_no_change_and_a_hand_is() -> None:
     both = voxels_at(np.concatenate((jitter.indices, hand.indices)), EDGE)
     assert np.array_equal(changed_since(then, occupied(both)).measured.indices, hand.indices)
     assert changed_since(None, occupied(hand)).measured == hand
+    doubted = dataclasses.replace(CLEAR, doubtful=(HiddenSpace(0.4, WALL),))
+    assert len(changed_since(doubted, occupied(CLEAR.measured, WALL)).unseen) == 0, "it was counted as possible"
 
 
 def rechecked(before: Occupancy, after: Occupancy | None) -> None:

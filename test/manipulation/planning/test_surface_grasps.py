@@ -142,6 +142,7 @@ def test_a_mug_wider_than_the_hand_is_taken_by_its_rim_in_different_ways_by_scor
         assert grasp.width == pytest.approx(0.004, abs=0.006)
         terms = dict(grasp.terms)
         seen_there, spare = terms.pop("hidden"), terms.pop("spare")
+        assert terms.pop("unseen") == 1.0
         assert set(terms) == set(WEIGHTS)
         whole = spare * seen_there * sum(WEIGHTS[n] * v for n, v in terms.items())
         assert grasp.score == pytest.approx(whole, abs=1e-3)
