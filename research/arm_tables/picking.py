@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.spatial import ConvexHull
 
 from benchmarks.collision_witness import HELD, CollisionWitness, ConvexBody
 from benchmarks.recheck_cell import Planned, execute, look, matrix, planned_from, recheck
@@ -28,6 +29,7 @@ from spatial_vlm_ros.manipulation.builtin_planner.request import (
     MotionRequest,
     PlannedTrajectory,
 )
+from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
 from spatial_vlm_ros.manipulation.pick_sequence import ObservedAnswer, Offer, Words
 from spatial_vlm_ros.manipulation.plan_check import check_plan_clear
 from spatial_vlm_ros.manipulation.planning.goal import Placement
@@ -140,6 +142,7 @@ class Pick:
         try:
             resolution, seen = look(self.cell, 1_000_000_000, self.seed, self._named)
             row["chosen"] = resolution.target.id if resolution.target is not None else None
+            row["hidden"] = [] if seen is None or seen.occupancy is None else self._hidden(seen.occupancy)
             if seen is None or resolution.place is None:
                 row["answered"] = resolution.status.name
                 what = resolution.message or "no place"
@@ -157,6 +160,20 @@ class Pick:
         except SpatialVlmError as error:
             return _Stage("plan" if stage == "goal" else stage, error)
         return None
+
+    def _hidden(self, occupancy: Occupancy) -> list[tuple[float, int, int]]:
+        """For each probability that hidden space is occupied: its voxels, and those inside of what has no name."""
+        planes = [
+            ConvexHull(corners @ body.pose[:3, :3].T + body.pose[:3, 3]).equations
+            for body in (self._body(id_, self._begun[id_]) for id_ in self.table.unnamed)
+            for corners in body.pieces
+        ]
+        found = []
+        for space in occupancy.hidden:
+            centres = space.voxels.centres()
+            inside = [(centres @ plane[:, :3].T + plane[:, 3] <= 0).all(axis=1) for plane in planes]
+            found.append((space.chance, len(centres), int(np.any(inside, axis=0).sum())))
+        return found
 
     def _rehearse(self) -> _Stage | None:
         """The checks before approval and before motion; the stage that refused, or None."""

@@ -24,6 +24,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.harness import RESULTS, Claim, arguments, finish, in_processes, spreads, write
 from research.arm_tables.catalogue import Catalogue, catalogue_of, places_of
 from research.arm_tables.layouts import TARGET, random_table
@@ -116,6 +118,7 @@ def summary(rows: Sequence[Row]) -> tuple[Row, list[Claim]]:
         "others_moved": [[row["seed"], row["moved"]] for row in moved if row["moved"]],
         "wrong_answers": [row["seed"] for row in worlds if wrong_answer(row)],
         "wrong_objects": [row["seed"] for row in wrong],
+        "hidden_space": hidden(worlds),
         "checked_moments": sum(row.get("moments", 0) for row in worlds),
         "collisions_that_mujoco_finds": [[row["seed"], row["collisions_mm"]] for row in collided],
         "of_families": families(can),
@@ -127,6 +130,13 @@ def summary(rows: Sequence[Row]) -> tuple[Row, list[Claim]]:
         Claim("executed paths with a collision that MuJoCo finds", len(collided), 0, "worlds"),
     ]
     return figures, claims
+
+
+def hidden(rows: Sequence[Row]) -> dict[float, list[float]]:
+    """Stated probability that hidden space is occupied → its voxels, and the share of them that is (`unseen.CHANCES`)."""
+    spaces = [space for row in rows for space in row.get("hidden", ())]
+    sums = {stated: np.sum([space[1:] for space in spaces if space[0] == stated], axis=0) for stated, *_ in spaces}
+    return {stated: [int(cells), round(float(inside / cells), 3)] for stated, (cells, inside) in sorted(sums.items())}
 
 
 def reason_of(row: Row) -> str:

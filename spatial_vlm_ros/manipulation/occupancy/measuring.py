@@ -21,7 +21,7 @@ from spatial_vlm_ros.geometry.camera import normalised_axes
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.geometry.segmentation import STEEPEST
 from spatial_vlm_ros.manipulation.occupancy.unseen import (
-    LIKELY,
+    SOLID,
     HiddenSpace,
     hidden_cells,
     inside_region,
@@ -46,15 +46,15 @@ class Occupancy:
     """Unnamed obstacles from depth.
 
     Args:
-        unseen: hidden space that is occupied with a probability of at least LIKELY.
+        unseen: the part of `hidden` that is occupied with a probability of at least SOLID.
         seen_share: share of the gripper's approach space around the target with a measured line of sight, 0 to 1.
-        doubtful: hidden space that is less probably occupied, the most probable first.
+        hidden: what the camera does not see and may be occupied, the most probable first.
     """
 
     measured: VoxelBlocks
     unseen: VoxelBlocks
     seen_share: float
-    doubtful: tuple[HiddenSpace, ...] = ()
+    hidden: tuple[HiddenSpace, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -114,11 +114,11 @@ def occupancy_of(
         pixels = obstacle_pixels(scene, base_T_camera, replace(known, entered={}), depth, config)
     hidden = hidden_cells(view, pixels, known.target_space, known.others, known.support_height, depth, config, ways)
     hidden = tuple(replace(space, voxels=without(space.voxels, measured)) for space in hidden)
-    likely = [space.voxels for space in hidden if space.chance >= LIKELY]
+    likely = [space.voxels for space in hidden if space.chance >= SOLID]
     edge = likely[0].edge if likely else config.edge
     unseen = voxels_at(np.concatenate([np.zeros((0, 3), np.int32), *(voxels.indices for voxels in likely)]), edge)
     share = measured_share(view, known.target_space, known.support_height, config, known.places)
-    return Occupancy(measured, unseen, share, tuple(space for space in hidden if space.chance < LIKELY))
+    return Occupancy(measured, unseen, share, hidden)
 
 
 def obstacle_pixels(
@@ -352,7 +352,7 @@ def changed_since(then: Occupancy | None, now: Occupancy) -> Occupancy:
     """Space that is occupied now and could not be when the plan was made, with a tolerance of one voxel for noise."""
     if then is None:
         return now
-    known = [widened(blocks) for blocks in (then.measured, then.unseen, *(space.voxels for space in then.doubtful))]
+    known = [widened(blocks) for blocks in (then.measured, then.unseen, *(space.voxels for space in then.hidden))]
     measured, unseen = now.measured, now.unseen
     for blocks in known:
         measured, unseen = without(measured, blocks), without(unseen, blocks)

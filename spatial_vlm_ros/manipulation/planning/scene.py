@@ -20,6 +20,7 @@ import numpy.typing as npt
 from spatial_vlm_ros.errors import DepthError, InputError
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints
 from spatial_vlm_ros.manipulation.occupancy.measuring import BESIDE, INSIDE, UNSEEN, Occupancy, OccupiedSpace, spaces_of
+from spatial_vlm_ros.manipulation.occupancy.unseen import SOLID
 from spatial_vlm_ros.manipulation.planning.goal import Rejection, Side
 from spatial_vlm_ros.manipulation.planning.gripper import FINGERS
 from spatial_vlm_ros.manipulation.planning.solids import Array, Body, Solid, TurnedBox, distances, gaps
@@ -113,8 +114,8 @@ class PlanningScene:
     @cached_property
     def doubtful(self) -> tuple[tuple[float, tuple[Solid, ...]], ...]:
         """Hidden space that is rather free: its probability to be occupied, and boxes; the most probable first."""
-        spaces = () if self.occupancy is None else self.occupancy.doubtful
-        return tuple((space.chance, space.voxels.as_boxes()) for space in spaces if len(space.voxels))
+        spaces = () if self.occupancy is None else self.occupancy.hidden
+        return tuple((space.chance, space.voxels.as_boxes()) for space in spaces if space.chance < SOLID)
 
 
 def planning_scene(surroundings: Surroundings, config: PlanningConfig) -> PlanningScene:

@@ -234,8 +234,8 @@ def test_it_is_the_same_after_json() -> None:
 
 def test_occupancy_is_the_same_after_json_and_too_much_of_it_is_refused() -> None:
     cells = np.random.default_rng(0).integers(-40, 40, (500, 3))
-    doubtful = (HiddenSpace(0.3, voxels_at(cells[:9] + 5, 0.01)),)
-    occupancy = Occupancy(voxels_at(cells, 0.01), voxels_at(cells[:20] + 3, 0.02), 0.8, doubtful)
+    hidden = (HiddenSpace(0.3, voxels_at(cells[:9] + 5, 0.01)),)
+    occupancy = Occupancy(voxels_at(cells, 0.01), voxels_at(cells[:20] + 3, 0.02), 0.8, hidden)
     seen = dataclasses.replace(SEEN, occupancy=occupancy)
     written = json.loads(json.dumps(as_json(seen)))
     read = surroundings_from_json(written)

@@ -486,15 +486,15 @@ def test_grasps_keep_away_from_what_has_no_name() -> None:
 
 def test_grasps_that_enter_what_is_hidden_and_rather_free_are_the_last() -> None:
     scene, half = table_with(CHICK), voxels(((0.3, 0.0, 0.0), (0.39, 0.2, 0.3)))
-    hidden = dataclasses.replace(CLEAR, doubtful=(HiddenSpace(0.4, half),))
+    hidden = dataclasses.replace(CLEAR, hidden=(HiddenSpace(0.2, half),))
     grasps = pick_goal(with_occupancy(scene, hidden), CONFIG).grasps
     assert len(grasps) == len(pick_goal(scene, CONFIG).grasps), "nothing is refused"
     ways = [came_and_went(grasp.way, Tip.of(grasp.grasp), grasp.opening, CONFIG, grasp.width) for grasp in grasps]
     chances = contact_chances(with_occupancy(scene, hidden), ways)
     assert chances == sorted(chances)
-    assert set(chances) == {0.0, 0.4}
+    assert set(chances) == {0.0, 0.2}
     assert [dict(grasp.terms)["unseen"] for grasp in grasps] == [1 - chance for chance in chances]
-    nested = dataclasses.replace(hidden, doubtful=(HiddenSpace(0.4, half), HiddenSpace(0.2, half)))
+    nested = dataclasses.replace(hidden, hidden=(HiddenSpace(0.2, half), HiddenSpace(0.1, half)))
     assert contact_chances(with_occupancy(scene, nested), ways) == chances, "it reaches so far, or not: no sum"
 
 
@@ -515,7 +515,7 @@ def test_what_noise_moves_by_a_voxel_is_no_change_and_a_hand_is() -> None:
     both = voxels_at(np.concatenate((jitter.indices, hand.indices)), EDGE)
     assert np.array_equal(changed_since(then, occupied(both)).measured.indices, hand.indices)
     assert changed_since(None, occupied(hand)).measured == hand
-    doubted = dataclasses.replace(CLEAR, doubtful=(HiddenSpace(0.4, WALL),))
+    doubted = dataclasses.replace(CLEAR, hidden=(HiddenSpace(0.4, WALL),))
     assert len(changed_since(doubted, occupied(CLEAR.measured, WALL)).unseen) == 0, "it was counted as possible"
 
 
