@@ -203,7 +203,8 @@ def _chain(
     )
     lifted, lowered = (
         {id_ for id_ in others if not id_.startswith(PREFIX)} | {id_ for space, id_, _ in parts if space in others}
-        for others in ({c.other for c in scene.allowed if (c.one, c.phase) == (target.id, p)} for p in ("lift", "lower"))
+        for phase in ("lift", "lower")
+        for others in [{c.other for c in scene.allowed if (c.one, c.phase) == (target.id, phase)}]
     )
     plan = partial(_motion, planner, seed=seed)
     first = plan(

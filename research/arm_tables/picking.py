@@ -69,12 +69,7 @@ class ClockedPlanner(BuiltinPlanner):
 
 @dataclass(frozen=True)
 class _Stage:
-    """A part of the way that refused.
-
-    Args:
-        name: answer, seen, goal, plan, plan check, recheck.
-        error: what it said.
-    """
+    """A part of the way that refused: answer, seen, goal, plan, plan check or recheck."""
 
     name: str
     error: SpatialVlmError
@@ -92,15 +87,7 @@ def planning_for(arm: SimulatedArm, drop: float | None = None) -> PlanningConfig
 
 
 class Pick:
-    """A table, an arm, and what became of the sentence.
-
-    Args:
-        table: the world.
-        arm: that stands before it.
-        seed: of noise and plans.
-        catalogue: of the objects.
-        drop: as in `planning_for`.
-    """
+    """A table, an arm, and what became of the sentence; `seed` is of noise and plans, `drop` as in `planning_for`."""
 
     def __init__(
         self, table: OthersTable, arm: SimulatedArm, seed: int, catalogue: Catalogue, drop: float | None = None

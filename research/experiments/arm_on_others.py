@@ -133,7 +133,7 @@ def summary(rows: Sequence[Row]) -> tuple[Row, list[Claim]]:
 
 
 def hidden(rows: Sequence[Row]) -> dict[float, list[float]]:
-    """Stated probability that hidden space is occupied → its voxels, and the share of them that is (`unseen.CHANCES`)."""
+    """Stated probability that hidden space is occupied (`unseen.CHANCES`) → its voxels, and the share that is."""
     spaces = [space for row in rows for space in row.get("hidden", ())]
     sums = {stated: np.sum([space[1:] for space in spaces if space[0] == stated], axis=0) for stated, *_ in spaces}
     return {stated: [int(cells), round(float(inside / cells), 3)] for stated, (cells, inside) in sorted(sums.items())}

@@ -128,11 +128,7 @@ class ArmKinematics:
         return (low, high, speed) if low < high else (-math.inf, math.inf, speed)
 
     def deepest(self, joints: Mapping[str, float], points: Floats) -> tuple[float, str] | None:
-        """Depth of the deepest point inside the arm, metres, and the link; None if no point is inside.
-
-        Args:
-            points: (N, 3) metres, planning frame.
-        """
+        """Depth of the deepest of (N, 3) points inside the arm, planning frame, metres, and the link; None without."""
         self._pin.framesForwardKinematics(self._model, self._data, self.configuration(joints))
         inverse, found = self._data.oMf[self._base].inverse(), None
         for frame, hull in self._parts:
@@ -242,12 +238,7 @@ def box_pose(solid: Solid) -> Floats:
 
 
 def kinematics_of(description: str, planning_frame: str, tip_link: str, moving: Sequence[str]) -> ArmKinematics:
-    """Read the arm of a robot description.
-
-    Args:
-        description: path of a URDF file, or the text of a URDF.
-        planning_frame: link whose frame poses are given in.
-    """
+    """Read the arm of a robot description, the path or the text of a URDF; poses are in the frame of a link."""
     model, geometry, name, mimics = _read(description)
     return ArmKinematics(model, geometry, name, planning_frame, tip_link, moving, mimics)
 

@@ -198,11 +198,7 @@ def linear_stroke(scale: float, offset: float) -> Stroke:
 
 
 def read_stroke(name: str, table: str) -> Stroke:
-    """Parse a stroke from a table "width position; width position; ...".
-
-    Args:
-        table: widths in metres, positions in radians or metres.
-    """
+    """Parse a stroke from a table "width position; width position; ...", metres, and radians or metres."""
     rows = [row.split() for row in table.split(";") if row.strip()]
     try:
         pairs = [(float(width), float(position)) for width, position in rows]

@@ -140,11 +140,7 @@ def target_in_grasp(target: PlanningObject, yaw_known: bool, grasp: Grasp) -> Ta
 
 
 def face_shifts(then: PlanningScene, now: PlanningScene, grasp: Grasp) -> FaceShifts:
-    """Shifts of the target's faces, by the visible surfaces if both scenes have them, otherwise by the estimated boxes.
-
-    Args:
-        now: planning scene of the second image.
-    """
+    """Shifts of the target's faces, by the visible surfaces if both scenes have them, otherwise by the boxes."""
     tip = Tip.of(grasp.grasp)
     shifts = surface_shifts(_seen(then), _seen(now), np.array(tip.position), tip.rotation())
     if shifts is not None:
@@ -155,12 +151,7 @@ def face_shifts(then: PlanningScene, now: PlanningScene, grasp: Grasp) -> FaceSh
 
 
 def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: PlanningConfig) -> None:
-    """Refuse a target that the approved grasp would push or would not hold.
-
-    Args:
-        now: planning scene of the second image.
-        config: gripper and clearances.
-    """
+    """Refuse a target that the approved grasp would push or would not hold in the second image, `now`."""
     gripper, goal = config.gripper, config.goal
     if now.truncated:
         raise _changed(then, now, 0.0, 0.0, "is now cut off by the border of the image, so its size is not known")

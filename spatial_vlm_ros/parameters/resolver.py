@@ -308,12 +308,6 @@ class OccupancyConfig(Bounded):
         0.02, "0.001 to 0.5 m", "height of the smallest object that must be kept; smaller patches count as noise"
     )
     thin_width: float = parameter(0.005, "0.001 to 0.5 m", "width of the smallest object that must be kept")
-    unseen: str = option(
-        "behind_obstacles",
-        "space that the camera does not see and that counts as occupied: none, up to `behind` beyond unnamed "
-        "obstacles, or all within reach, in voxels of twice the edge; in YAML, write 'off' in quotes",
-        choices=("off", "behind_obstacles", "all"),
-    )
     behind: float = parameter(0.08, "0 to 1 m", "depth of unseen space behind visible points of obstacles")
 
 

@@ -76,11 +76,7 @@ class HandView:
 
 
 def hand_view(body: GraspBody, rotation: Array, gripper: GripperConfig) -> HandView:
-    """Compute the view of an object from a hand in one orientation.
-
-    Args:
-        rotation: (3, 3) columns x, y, z of the hand.
-    """
+    """Compute the view of an object from a hand whose x, y and z are the columns of `rotation`, (3, 3)."""
     local = (body.points - body.middle) @ rotation
     low = local[:, :2].min(axis=0) - (_RIM + 0.5) * CELL
     cells = np.floor((local[:, :2] - low) / CELL).astype(np.int64)

@@ -348,12 +348,7 @@ def _grasp(
 
 
 def sigma_of(faces: Sequence[Face], width: float, seen: TargetPoints, closing: Array) -> tuple[float, float]:
-    """Standard deviation of a width, metres: including the uncertainty of unseen faces, and without it.
-
-    Args:
-        width: distance between them, metres.
-        closing: (2,) horizontal part of the closing direction.
-    """
+    """Standard deviation of a width between faces, metres: with the uncertainty of unseen faces, and without it."""
     unseen = sum(0.0 if face.measured else _HIDDEN_SHARE * width for face in faces)
     estimated = 0.0 if all(face.looks for face in faces) else seen.sigma * abs(float(closing @ seen.along))
     return math.hypot(SEEN_SIGMA, estimated, unseen), math.hypot(SEEN_SIGMA, estimated)

@@ -177,12 +177,9 @@ _ROUND_SIGMA = 0.005  # metres: of the diameter of a circle, of which the far si
 
 
 def target_points(obj: SceneObject, scene: Scene, base_T_camera: Transform) -> TargetPoints | None:
-    """Measured surface and hidden space of one object, in the planning frame.
+    """Measured surface and hidden space of one object, in the planning frame, the parent of `base_T_camera`, z up.
 
     None if too little is visible, or the object is too large to encode (REACH) and so too large for any hand.
-
-    Args:
-        base_T_camera: the parent is the planning frame, z up.
     """
     camera_at = base_T_camera.translation
     away = base_T_camera.apply(obj.box.centre) - camera_at

@@ -109,14 +109,12 @@ def occupancy_of(
     points, each = points_of(frame, pixels), stands_for(frame.depth)[pixels]
     measured = voxels_at(filled_cells(points, base_T_camera, frame.camera.K[0, 0], config, each), config.edge)
     view = (frame, base_T_camera)
-    ways = ways_of(known)
     if known.entered:  # a rim hides the inside of its own container, where the place was found
         pixels = obstacle_pixels(scene, base_T_camera, replace(known, entered={}), depth, config)
-    hidden = hidden_cells(view, pixels, known.target_space, known.others, known.support_height, depth, config, ways)
+    hidden = hidden_cells(view, pixels, known.target_space, known.others, known.support_height, depth, config)
     hidden = tuple(replace(space, voxels=without(space.voxels, measured)) for space in hidden)
-    likely = [space.voxels for space in hidden if space.chance >= SOLID]
-    edge = likely[0].edge if likely else config.edge
-    unseen = voxels_at(np.concatenate([np.zeros((0, 3), np.int32), *(voxels.indices for voxels in likely)]), edge)
+    solid = [space.voxels.indices for space in hidden if space.chance >= SOLID]
+    unseen = voxels_at(np.concatenate([np.zeros((0, 3), np.int32), *solid]), config.edge)
     share = measured_share(view, known.target_space, known.support_height, config, known.places)
     return Occupancy(measured, unseen, share, hidden)
 

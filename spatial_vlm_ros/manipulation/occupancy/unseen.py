@@ -22,7 +22,7 @@ View = tuple[RgbdFrame, Transform]
 """A frame and the pose of its camera in the planning frame."""
 
 SOLID = 0.25
-"""Probability from which hidden space is an obstacle to grasps, planner and recheck; below it, it costs grasps score."""
+"""Probability from which hidden space is an obstacle to grasps, planner and recheck; below, it is a cost for grasps."""
 CHANCES = ((0.0, 0.70), (0.01, 0.53), (0.02, 0.30), (0.03, 0.12), (0.04, 0.05))
 """Probability that hidden space is occupied, up to each level distance behind what is seen of an obstacle, metres.
 
@@ -34,7 +34,6 @@ _WAY_ASIDE, _WAY_ABOVE = 0.12, 0.22  # metres around and above the target that t
 _STRIPE = 8  # pixels: width of the parts of an obstacle whose back is found together
 _ENDS = (0.05, 0.95)  # quantiles of their distances: the front and the back of what is seen of them
 _FROM_ABOVE = math.sin(math.radians(15.0))  # downward part of a line of sight from which a top is seen to its end
-_BLOCK = 400_000  # cells processed together
 
 
 @dataclass(frozen=True)
@@ -53,57 +52,28 @@ def hidden_cells(
     support_height: float,
     depth: DepthConfig,
     config: OccupancyConfig,
-    ways: Sequence[Vector3] = (),
 ) -> tuple[HiddenSpace, ...]:
-    """Cells above the support that may be occupied because they are not visible, the most probable ones first.
+    """Space above the support that is not visible and may be occupied, the most probable first.
 
     Args:
         obstacles: (H, W) bool, pixels that measured an obstacle without a name.
         support_height: metres.
-        config: `unseen` is the policy. "behind_obstacles": what `_behind` finds. "all": wherever no line of sight
-            passes, as certain, in voxels of twice the edge.
-        ways: positions where the target is taken and put (`inside_region`); empty = only where it is.
     """
-    if config.unseen == "off":
-        return ()
-    if config.unseen == "behind_obstacles":
-        edge, chances, cells = config.edge, [chance for _, chance in CHANCES], _behind(view, obstacles, config)
-    else:
-        edge, chances, ways = 2 * config.edge, [1.0], tuple(ways) or (target.centre,)
-        at = np.array(ways)[:, :2]
-        low, high = at.min(axis=0) - config.reach, at.max(axis=0) + config.reach
-        spans = [np.arange(math.floor(a / edge), math.ceil(b / edge)) for a, b in zip(low, high, strict=True)]
-        flat = np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1).reshape(-1, 2)
-        feet = np.column_stack(((flat + 0.5) * edge, np.full(len(flat), support_height)))
-        flat = flat[inside_region(feet, ways, support_height, config)]
-        up = np.arange(math.floor(support_height / edge), math.ceil((support_height + config.above) / edge))
-        columns = (np.repeat(flat, len(up), axis=0), np.tile(up, len(flat)), np.zeros(len(flat) * len(up)))
-        cells = np.column_stack(columns).astype(np.int32)
-
-    kept = []
-    for part in np.array_split(cells, max(1, math.ceil(len(cells) / _BLOCK))):
-        middles: Array = (part[:, :3].astype(np.float64) + 0.5) * edge
-        outside = middles[:, 2] - edge / 2 > support_height + config.support_gap
-        for body, margin in ((target, config.target_margin), *((other, config.known_margin) for other in others)):
-            outside[outside] = ~within(body.grown((margin + edge / 2,) * 3), middles[outside])
-        measured, z, _ = _looked_up(view, middles[outside])
-        beyond = z + edge / 2 + _SIGMAS * depth_noise(z, depth)
-        with np.errstate(invalid="ignore"):  # no line of sight passes: no farther depth is measured at their pixels
-            kept.append(part[outside][~(measured > beyond)])
-    cells = np.concatenate(kept)
-    spaces = (voxels_at(cells[cells[:, 3] == row, :3], edge) for row in range(len(chances)))
-    return tuple(HiddenSpace(chance, space) for chance, space in zip(chances, spaces, strict=True) if len(space))
+    edge, cells = config.edge, _behind(view, obstacles, config)
+    cells = cells[cells[:, 2] * edge > support_height + config.support_gap]
+    for body, margin in ((target, config.target_margin), *((other, config.known_margin) for other in others)):
+        cells = cells[~within(body.grown((margin + edge / 2,) * 3), (cells[:, :3] + 0.5) * edge)]
+    measured, z, _ = _looked_up(view, (cells[:, :3] + 0.5) * edge)
+    with np.errstate(invalid="ignore"):  # no line of sight passes: no farther depth is measured at their pixels
+        cells = cells[~(measured > z + edge / 2 + _SIGMAS * depth_noise(z, depth))]
+    spaces = [voxels_at(cells[cells[:, 3] == row, :3], edge) for row in range(len(CHANCES))]
+    return tuple(HiddenSpace(chance, space) for (_, chance), space in zip(CHANCES, spaces, strict=True) if len(space))
 
 
 def inside_region(
     points: Array, ways: Sequence[Vector3], support_height: float, config: OccupancyConfig
 ) -> npt.NDArray[np.bool_]:
-    """(N,) whether points (N, 3), planning frame, are near enough to the arm's way to be kept as obstacles.
-
-    Args:
-        points: (N, 3) metres.
-        support_height: metres.
-    """
+    """(N,) whether points (N, 3), metres, planning frame, are near enough to the arm's way to be kept as obstacles."""
     height = points[:, 2] - support_height
     tall = (height >= -config.below) & (height <= config.above)
     start = np.array(ways[0][:2])
@@ -154,8 +124,8 @@ def _behind(view: View, obstacles: Mask, config: OccupancyConfig) -> Indices:
     """(N, 4) cells on the lines of sight behind obstacles, without duplicates, and the row of CHANCES of each.
 
     They reach `behind` beyond each pixel, and as far as CHANCES behind what is seen of the obstacle in that direction:
-    from above, its back edge is seen, so that what is hidden behind it is rarely its own. Where the view is level or the
-    image ends, its back may be `behind` its front. What is measured has a back of one voxel in any case.
+    from above, its back edge is seen, so that what is hidden behind it is rarely its own. If the view is level, or the
+    image ends, its back may be `behind` its front. What is measured has a back of one voxel.
     """
     frame, base_T_camera = view
     xs, ys = normalised_axes(frame.camera)

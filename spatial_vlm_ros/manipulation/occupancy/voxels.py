@@ -102,11 +102,7 @@ class VoxelBlocks:
         return voxels_at(np.floor_divide(self.indices, 2), 2 * self.edge, self.origin)
 
     def as_boxes(self, most: int = MOST_BOXES) -> tuple[Solid, ...]:
-        """Cover the occupied voxels with few boxes along the axes of the planning frame.
-
-        Args:
-            most: most boxes; if more are needed, the voxels are coarsened to twice the edge, repeatedly.
-        """
+        """Cover the voxels, coarsened to twice the edge until `most` boxes along the planning frame's axes do."""
         blocks = self
         while True:
             found = min((_merged(blocks.indices, axes) for axes in _AXES), key=len)

@@ -36,20 +36,12 @@ def check_camera_still(then: Transform, now: Transform, config: ObservationConfi
 
 
 def check_base_still(then: Transform, now: Transform, config: ObservationConfig) -> None:
-    """Refuse if the robot's base moved: poses in its frame are no longer valid.
-
-    Args:
-        then: fixed_T_base at the observation, relative to a fixed frame such as odom.
-    """
+    """Refuse if the robot's base moved in a fixed frame such as odom: poses in the base's frame are no longer valid."""
     _check("the base", *moved_by(then, now), config.base_moved, config.base_turned_deg, _AGAIN)
 
 
 def check_no_jump(samples: Sequence[tuple[int, Transform]], config: ObservationConfig) -> None:
-    """Refuse a transform that moved impossibly fast, because of a relocalisation or two publishers of one frame.
-
-    Args:
-        samples: stamps (nanoseconds) and values of one transform, oldest first.
-    """
+    """Refuse a transform that moved impossibly fast, by a relocalisation or two publishers: stamps (ns) and values."""
     for (before_ns, before), (after_ns, after) in itertools.pairwise(samples):
         moved, turned = moved_by(before, after)
         took = max(0.0, (after_ns - before_ns) / 1e9)

@@ -416,7 +416,7 @@ def _held_down(scene: PlanningScene, config: PlanningConfig) -> Rejection | None
         inside = space.id != BESIDE and gaps(lifted, space.boxes).min() < -blocks.edge / 2
         if inside and space.id == UNSEEN and target.seen is not None:  # its box has corners where it is not
             steps = np.arange(0.0, config.goal.retreat, blocks.edge / 2)
-            met = np.any([blocks.holds(target.seen.known + (0.0, 0.0, up)) for up in steps], axis=0)
+            met = np.any([blocks.holds(target.seen.known + np.array((0.0, 0.0, h))) for h in steps], axis=0)
             inside = float(met.mean()) > _STRAY
         if inside:
             return Rejection("top_down", "blocked", f"{space.label} is above it", space.id)

@@ -133,11 +133,7 @@ def _cut(obj: PlanningObject, height: float) -> PlanningObject:
 
 
 def putting_down(grasp: Grasp, tip: Tip, opening: float, obj: Solid, config: PlanningConfig) -> Way:
-    """Swept space: gripper and object moving down, and the open gripper moving back.
-
-    Args:
-        opening: distance between the fingers then, metres.
-    """
+    """Swept space: gripper and object moving down, and the gripper moving back, `opening` metres wide."""
     up = (0.0, 0.0, config.goal.retreat)
     coming = links(config.gripper, tip, grasp.width, up)
     leaving = links(config.gripper, tip, opening, tip.back(config.goal.approach))

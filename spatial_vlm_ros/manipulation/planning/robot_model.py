@@ -130,11 +130,7 @@ def _is_text(source: str | Path) -> bool:
 
 
 def read_urdf(source: str | Path) -> tuple[Element, Path | None]:
-    """Read the root element of a URDF, and the path of its file.
-
-    Args:
-        source: path of the file, or the text of a URDF, whose meshes are only searched in packages.
-    """
+    """Read the root element of a URDF, and the path of its file; meshes of a text are only searched in packages."""
     repair = "pass a URDF; expand xacro: xacro FILE > robot.urdf"
     if _is_text(source):
         source = str(source)
@@ -212,11 +208,7 @@ def model_and_geometry_of(
 
 
 def link_hulls(model: Any, geometry: Any) -> dict[int, Hull]:
-    """Frame index in Pinocchio's model → hull of the link in its own frame, metres.
-
-    Args:
-        geometry: its collision geometry; all meshes must be convex.
-    """
+    """Frame index in Pinocchio's model → hull of the link in its own frame, metres; all meshes must be convex."""
     corners: dict[int, list[Floats]] = {}
     for frame, placed in _parts(model, geometry):
         corners.setdefault(frame, []).append(placed)

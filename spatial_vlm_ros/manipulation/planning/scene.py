@@ -260,11 +260,7 @@ class Way:
 def judged(
     scene: PlanningScene, ways: Sequence[Way], neighbours: Sequence[PlanningObject], config: GoalConfig
 ) -> list[Rejection | float]:
-    """Judge candidate motions: a rejection, or the clearance in metres (infinite without obstacles).
-
-    Args:
-        neighbours: objects that gripper and object must avoid, from the scene or adapted to the candidates.
-    """
+    """Judge candidate motions: a rejection, or the clearance from `neighbours`, metres (infinite without obstacles)."""
     if not ways:
         return []
     around = [*neighbours, *scene.keep_outs]
@@ -323,7 +319,7 @@ def _unnamed(
 def contact_chances(scene: PlanningScene, ways: Sequence[Way]) -> list[float]:
     """Probability of each candidate motion that the gripper touches something hidden.
 
-    An obstacle reaches as far back as the space that is entered, or does not: the greatest probability counts, not a sum.
+    An obstacle reaches as far back as the space that is entered, or not: the greatest probability counts, no sum.
     """
     chances = [0.0] * len(ways)
     for chance, boxes in scene.doubtful:

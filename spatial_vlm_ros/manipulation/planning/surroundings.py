@@ -214,12 +214,7 @@ def surroundings_of(
 
 
 def known_bodies(scene: Scene, target_id: str, places: tuple[Place, ...] = ()) -> KnownBodies:
-    """Known bodies of a scene, which are not unnamed obstacles: target, other objects, support.
-
-    Args:
-        scene: scene of a frame with `base_T_camera`.
-        places: where it may be put, in the parent frame of `base_T_camera`.
-    """
+    """Known bodies of a scene with `base_T_camera`, which are not unnamed obstacles: target, other objects, support."""
     base_T_camera = scene.frame.base_T_camera
     assert base_T_camera is not None  # noqa: S101 - the caller has looked
     chosen = next(obj for obj in scene.objects if obj.id == target_id)
@@ -243,11 +238,7 @@ def known_bodies(scene: Scene, target_id: str, places: tuple[Place, ...] = ()) -
 def occupancy_around(
     scene: Scene, target_id: str, config: ResolverConfig, places: tuple[Place, ...] = ()
 ) -> Occupancy | None:
-    """Unnamed obstacles from depth around one object and its possible places; None without depth.
-
-    Args:
-        scene: scene of a frame with `base_T_camera`.
-    """
+    """Unnamed obstacles in a frame with `base_T_camera`, around one object and its places; None without depth."""
     base_T_camera = scene.frame.base_T_camera
     assert base_T_camera is not None  # noqa: S101 - the caller has looked
     known = known_bodies(scene, target_id, places)

@@ -189,8 +189,6 @@ def test_a_box_does_not_vanish_with_distance(away: float, seed: int) -> None:
 def test_behind_an_object_without_a_name_space_is_not_free() -> None:
     scene, behind = scene_of([TARGET, BOX]), np.array([[0.17, 0.11, 0.05], [0.17, 0.09, 0.03]])  # inside it
     assert around(scene).unseen.holds(behind).all()
-    off = around(scene, unseen="off")
-    assert (len(off.unseen), off.hidden) == (0, ())
     shadow, deep = np.array([[0.17, 0.145, 0.065]]), ((0.12, 0.05, 0.0), (0.22, 0.2, 0.1))
     for box, solid in ((BOX, False), (deep, True)):  # behind its back edge, or below its top
         found = around(scene_of([TARGET, box]))
@@ -198,10 +196,6 @@ def test_behind_an_object_without_a_name_space_is_not_free() -> None:
         assert found.unseen.holds(shadow).all() == solid == (chance >= SOLID)
     low = around(scene_of([TARGET, BOX], camera=looking_down(0.1, 0.7)))
     assert low.unseen.holds(behind).all(), "a level view does not tell how deep it is"
-    everywhere = around(scene, unseen="all", reach=0.4).unseen
-    assert everywhere.holds(behind).all()
-    assert everywhere.holds(np.array([[0.0, -0.39, 0.75]])).all(), "beside the image"
-    assert not everywhere.holds(np.array([[0.0, -0.2, 0.1], [-0.2, 0.0, 0.05]])).any(), "seen free"
 
 
 def test_without_any_depth_there_is_no_occupancy() -> None:
@@ -274,12 +268,6 @@ def test_an_object_beside_a_far_place_or_on_the_way_there_is_an_obstacle() -> No
     for box, reach in ((FAR, 0.5), (between, 0.38)):
         found = around(scene_of([TARGET, box], camera=HIGH, noise=0.001), (0.8, 0.0, 0.0), reach=reach)
         assert widened(found.measured).holds(surface_of(box)).mean() > 0.9
-
-
-def test_all_that_is_unseen_counts_on_the_way_to_the_place_too() -> None:
-    scene, hidden = scene_of([TARGET, FAR], camera=HIGH, noise=0.002), np.array([[0.9, 0.11, 0.05]])  # in the far box
-    assert not around(scene, unseen="all", reach=0.3).unseen.holds(hidden).any()
-    assert around(scene, (0.8, 0.0, 0.0), unseen="all", reach=0.3).unseen.holds(hidden).all()
 
 
 def test_the_way_is_seen_as_far_as_depth_shows_it() -> None:

@@ -16,6 +16,8 @@ from spatial_vlm_ros.geometry.lift import build_scene
 from spatial_vlm_ros.manipulation.grasping.hand_view import hidden_risk
 from spatial_vlm_ros.manipulation.grasping.search import SurfaceGrasp, surface_grasps
 from spatial_vlm_ros.manipulation.grasping.target_points import TargetPoints, surface_cells, target_points, upper_circle
+from spatial_vlm_ros.manipulation.occupancy.measuring import Occupancy
+from spatial_vlm_ros.manipulation.occupancy.voxels import voxels_at
 from spatial_vlm_ros.manipulation.planning.goal import WEIGHTS, Grasp, PickGoal
 from spatial_vlm_ros.manipulation.planning.pick import pick_goal
 from spatial_vlm_ros.manipulation.planning.scene import PlanningScene
@@ -102,6 +104,14 @@ def test_only_what_hardly_bulges_below_its_upper_edge_is_as_round_as_it() -> Non
     handle = np.column_stack((np.linspace(0.03, 0.06, 20), np.zeros(20), np.zeros(20)))
     found = upper_circle(np.concatenate((ring(0.03, 0.0, 0.08)[0] - (0.5, 0.0, 0.0), handle)), None)
     assert found[2] == pytest.approx(0.03, abs=0.002)
+
+
+def test_hidden_space_above_a_corner_of_a_box_does_not_hold_down_what_is_round() -> None:
+    none = voxels_at(np.zeros((0, 3), np.int32), 0.01)
+    for cells, held in (([(54, 4, 12)], False), ([(x, y, 12) for x in range(53, 56) for y in range(-2, 2)], True)):
+        hidden = Occupancy(none, voxels_at(np.array(cells, np.int32), 0.01), 1.0)
+        with pytest.raises(GoalError, match="is above it") if held else contextlib.nullcontext():
+            pick_goal(dataclasses.replace(mug(), occupancy=hidden), CONFIG)
 
 
 def test_a_fruit_wider_than_the_hand_has_no_rim_and_is_not_taken_by_its_stem() -> None:
