@@ -65,7 +65,6 @@ class Planned:
         seen: surroundings of the target.
         scene: scene used for planning.
         goal: pick goal of the target.
-        plan: the motion.
     """
 
     seen: Surroundings

@@ -362,10 +362,5 @@ def _scene(query: SpatialQuery, rng: np.random.Generator) -> Scene:
 
 
 def tried(name: str, seeds: Sequence[int]) -> Iterator[Outcome]:
-    """A law on many sentences.
-
-    Args:
-        name: of LAWS or ANSWERS.
-        seeds: one for each sentence.
-    """
+    """A law of LAWS or ANSWERS on many sentences, one for each seed."""
     return (try_law(name, seed) if name in LAWS else try_answers(name, seed) for seed in seeds)

@@ -28,14 +28,7 @@ FLOOR = 0.005  # metres: thickness of the tray's floor
 
 
 def feasible(table: OthersTable, cell: ArmCell, catalogue: Catalogue, gripper: GripperConfig) -> Mapping[str, bool]:
-    """What stands for and against a task, from where objects truly stand: reach, fits, graspable.
-
-    Args:
-        table: the world.
-        cell: at rest.
-        catalogue: of its objects.
-        gripper: measures of the hand.
-    """
+    """What stands for and against a task, from where objects truly stand at rest: reach, fits, graspable."""
     target = surface_of(table, cell, catalogue, TARGET)
     others = [surface_of(table, cell, catalogue, obj.id) for obj in table.layout.objects if obj.id != TARGET]
     tray = cell.pose(TRAY).translation

@@ -62,12 +62,7 @@ class Case:
 
 
 class SentenceMaker:
-    """Collects the cases of a scene; a case whose truth lacks its margin is left out.
-
-    Args:
-        judge: what is true.
-        rng: chooses words.
-    """
+    """Collects the cases of a scene; a case whose truth lacks its margin is left out."""
 
     def __init__(self, judge: Judge, rng: np.random.Generator) -> None:
         self.judge, self.rng = judge, rng
