@@ -61,11 +61,14 @@ def hidden_cells(
     """
     edge, cells = config.edge, _behind(view, obstacles, config)
     cells = cells[cells[:, 2] * edge > support_height + config.support_gap]
+    middles: Array = (cells[:, :3].astype(np.float64) + 0.5) * edge
+    kept = np.ones(len(cells), np.bool_)
     for body, margin in ((target, config.target_margin), *((other, config.known_margin) for other in others)):
-        cells = cells[~within(body.grown((margin + edge / 2,) * 3), (cells[:, :3] + 0.5) * edge)]
-    measured, z, _ = _looked_up(view, (cells[:, :3] + 0.5) * edge)
+        kept &= ~within(body.grown((margin + edge / 2,) * 3), middles)
+    measured, z, _ = _looked_up(view, middles)
     with np.errstate(invalid="ignore"):  # no line of sight passes: no farther depth is measured at their pixels
-        cells = cells[~(measured > z + edge / 2 + _SIGMAS * depth_noise(z, depth))]
+        kept &= ~(measured > z + edge / 2 + _SIGMAS * depth_noise(z, depth))
+    cells = cells[kept]
     spaces = [voxels_at(cells[cells[:, 3] == row, :3], edge) for row in range(len(CHANCES))]
     return tuple(HiddenSpace(chance, space) for (_, chance), space in zip(CHANCES, spaces, strict=True) if len(space))
 
