@@ -111,7 +111,7 @@ class Stack:
         from spatial_vlm_ros.manipulation.approval.address import keep_secret
         from spatial_vlm_ros.manipulation.approval.signing import new_key, signed_answer
         from spatial_vlm_ros.nodes import qos
-        from spatial_vlm_ros.sim.arm.trajectory import simulated_arm
+        from spatial_vlm_ros.sim.arm.machines import simulated_arm
 
         self.robot, self.apart = robot, apart
         self._rclpy, self._forms, self.log = rclpy, (PickInstruction, Approve, Trigger, String), log

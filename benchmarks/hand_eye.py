@@ -32,7 +32,7 @@ from spatial_vlm_ros.geometry.rotation import rigid_matrix
 from spatial_vlm_ros.manipulation.planning.robot_model import read_surfaces
 from spatial_vlm_ros.parameters import DepthConfig
 from spatial_vlm_ros.sim.arm.cell import ArmCell, ArmView
-from spatial_vlm_ros.sim.arm.trajectory import PANDA
+from spatial_vlm_ros.sim.arm.machines import PANDA
 from spatial_vlm_ros.sim.arm.worlds import random_layout, wrist_camera
 from spatial_vlm_ros.sim.tabletop import VGA
 from spatial_vlm_ros.types import Transform

@@ -41,8 +41,9 @@ from spatial_vlm_ros.manipulation.recheck import arm_known, check_plan_holds, ch
 from spatial_vlm_ros.parameters import PlanningConfig, ResolverConfig
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.sim.arm.cell import STEP, ArmCell, ArmView
+from spatial_vlm_ros.sim.arm.judge import PhysicsVerdict
 from spatial_vlm_ros.sim.arm.trajectory import JointTrajectory, Tolerances, TrajectoryOutcome
-from spatial_vlm_ros.sim.arm.worlds import PhysicsVerdict, TableLayout
+from spatial_vlm_ros.sim.arm.worlds import TableLayout
 from spatial_vlm_ros.sim.tabletop import VGA
 from spatial_vlm_ros.types import Detection, Pose, Resolution, Status
 

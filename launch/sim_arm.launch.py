@@ -10,7 +10,7 @@ from typing import Any
 from spatial_vlm_ros.errors import SpatialVlmError
 from spatial_vlm_ros.launcher import actions, wiring
 from spatial_vlm_ros.parameters import GateConfig, SimArmConfig
-from spatial_vlm_ros.sim.arm.trajectory import simulated_arm
+from spatial_vlm_ros.sim.arm.machines import simulated_arm
 
 SHARE = Path(__file__).parent.parent
 FRAME = "frame of the answers; empty = the base of the arm"

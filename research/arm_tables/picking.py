@@ -38,7 +38,7 @@ from spatial_vlm_ros.manipulation.planning.planner import HOLDING
 from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.parameters.manipulation import planning_from
 from spatial_vlm_ros.sim.arm.cell import ArmCell
-from spatial_vlm_ros.sim.arm.trajectory import SimulatedArm
+from spatial_vlm_ros.sim.arm.machines import SimulatedArm
 from spatial_vlm_ros.sim.arm.worlds import TRAY
 from spatial_vlm_ros.types import Detection
 

@@ -31,7 +31,7 @@ from research.arm_tables.catalogue import Catalogue, catalogue_of, places_of
 from research.arm_tables.layouts import TARGET, random_table
 from research.arm_tables.picking import TOUCHED, Pick, possible
 from spatial_vlm_ros.errors import InputError
-from spatial_vlm_ros.sim.arm.trajectory import PANDA, simulated_arm
+from spatial_vlm_ros.sim.arm.machines import PANDA, simulated_arm
 from spatial_vlm_ros.types.proportions import wilson
 
 WORLDS = 200

@@ -23,7 +23,7 @@ from research.rendered.items import Item, samples
 from research.rendered.meshes import Mesh, box, joined, read_stl
 from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.sim.arm.cell import ArmCell
-from spatial_vlm_ros.sim.arm.trajectory import PANDA, UR5E
+from spatial_vlm_ros.sim.arm.machines import PANDA, UR5E
 from spatial_vlm_ros.sim.meshes import revolve
 
 pytestmark = pytest.mark.usefixtures("_mujoco")

@@ -33,7 +33,7 @@ def up(preset: str, arguments: tuple[str, ...], show_args: bool, only_print: boo
       spatial-vlm up realsense base_frame:=base_link
       spatial-vlm up replay bag:=recording camera:=zed
     """
-    from spatial_vlm_ros.launcher import plan, wiring
+    from spatial_vlm_ros.launcher import plan, supervisor, wiring
 
     with tempfile.TemporaryDirectory(prefix="spatial_vlm_up_") as scratch:
         try:
@@ -69,7 +69,7 @@ def up(preset: str, arguments: tuple[str, ...], show_args: bool, only_print: boo
                 say(" ".join([*variables, shlex.join(command.words)]))
             return
         say(f"starting {', '.join(command.name for command in ready)}; press Ctrl-C to stop them", err=True)
-        code = plan.run(ready, aside=_link)
+        code = supervisor.run(ready, aside=_link)
     sys.exit(code)
 
 

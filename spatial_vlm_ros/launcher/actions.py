@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from spatial_vlm_ros.launcher import wiring
-from spatial_vlm_ros.launcher.plan import DELAY, Respawn
+from spatial_vlm_ros.launcher.supervisor import DELAY, Respawn
 
 
 def beside_resolver(

@@ -10,7 +10,7 @@ from spatial_vlm_ros.nodes import main
 from spatial_vlm_ros.printable import printable
 
 CRASHED = 70
-"""Exit code after an unexpected error; the launcher may start the node again (`launcher/plan.py`)."""
+"""Exit code after an unexpected error; the launcher may start the node again (`launcher/supervisor.py`)."""
 NODES = {
     "resolver": main.resolver,
     "frame_player": main.frame_player,

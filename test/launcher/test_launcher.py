@@ -11,7 +11,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from frame_files import write_frame
 
-from spatial_vlm_ros.launcher import plan as supervisor
+from spatial_vlm_ros.launcher import supervisor
 from spatial_vlm_ros.nodes.__main__ import CRASHED
 from spatial_vlm_ros.sim.examples import chicks_and_cup_frame
 from spatial_vlm_ros.types import Status
@@ -22,8 +22,8 @@ SENTENCE = "grab me the chick behind the cup"
 DRIVER = """
 import os, sys
 from spatial_vlm_ros.launcher.plan import Command
-from spatial_vlm_ros.launcher import plan as supervisor
-from spatial_vlm_ros.launcher.plan import run
+from spatial_vlm_ros.launcher import supervisor
+from spatial_vlm_ros.launcher.supervisor import run
 supervisor.DELAY = {delay}
 programs = {programs!r}
 sys.exit(run([Command(name, (sys.executable, "-c", text), dict(os.environ), essential, again)

@@ -22,7 +22,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARM_JOINTS
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.sim.sim_arm import SimArmNode
-from spatial_vlm_ros.sim.arm.trajectory import SimulatedArm, simulated_arm
+from spatial_vlm_ros.sim.arm.machines import SimulatedArm, simulated_arm
 from spatial_vlm_ros.streams.frame_assembler import stamp_of
 
 SERVICES = ("send_goal", "get_result", "cancel_goal")

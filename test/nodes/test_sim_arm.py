@@ -22,7 +22,7 @@ from sensor_msgs.msg import Image
 
 from spatial_vlm_ros.manipulation.builtin_planner.known_arms import ARM_JOINTS, HOME
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.sim.arm.trajectory import PANDA, UR5E
+from spatial_vlm_ros.sim.arm.machines import PANDA, UR5E
 from spatial_vlm_ros.streams.frame_assembler import stamp_of
 
 QUICK = {"clock": True, "speed": 5.0, "rate": 0.1, "width": 320}  # as fast as the machine can, hardly an image

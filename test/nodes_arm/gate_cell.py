@@ -38,7 +38,7 @@ from spatial_vlm_ros.manipulation.approval.signing import new_key, signed_answer
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.calls import Bridge
 from spatial_vlm_ros.nodes.liveliness import Alive
-from spatial_vlm_ros.sim.arm.trajectory import PANDA, SimulatedArm
+from spatial_vlm_ros.sim.arm.machines import PANDA, SimulatedArm
 
 SENTENCE = "put the chick behind the cup on the tray"
 OTHER = "other"

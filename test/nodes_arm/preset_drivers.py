@@ -31,7 +31,7 @@ from tf2_msgs.msg import TFMessage
 
 from spatial_vlm_ros.launcher import wiring
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.sim.arm.trajectory import PANDA, UR5E, SimulatedArm
+from spatial_vlm_ros.sim.arm.machines import PANDA, UR5E, SimulatedArm
 
 KNUCKLES, WIDTHS = (0.0, 0.2, 0.4, 0.6, 0.7, 0.7929), (0.085, 0.0663, 0.0453, 0.023, 0.0116, 0.0)
 """rad of the knuckle and m between the finger tips: robotiq_description, as config/robots/ur5e_robotiq.yaml has it."""

@@ -15,7 +15,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.sim.arm.trajectory import PANDA
+from spatial_vlm_ros.sim.arm.machines import PANDA
 
 SIMULATION = {"speed": 1.0, "rate": 4.0, "state_rate": 25.0, "width": 320}
 

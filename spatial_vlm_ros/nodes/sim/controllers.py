@@ -21,11 +21,11 @@ from spatial_vlm_ros.nodes import messages
 from spatial_vlm_ros.nodes.goals import ABORTED, CANCELED, SUCCEEDED, GoalServer, ServedGoal
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.sim.arm.cell import ArmCell, RunningCell
+from spatial_vlm_ros.sim.arm.machines import Gripped
 from spatial_vlm_ros.sim.arm.trajectory import (
     GOAL_TIME,
     STOPPED,
     SUCCESSFUL,
-    Gripped,
     JointTrajectory,
     Tolerances,
     TrajectoryOutcome,

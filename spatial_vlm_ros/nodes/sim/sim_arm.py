@@ -26,7 +26,7 @@ from spatial_vlm_ros.parameters import SimArmConfig
 from spatial_vlm_ros.perception import parse_options
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.sim.arm.cell import ArmCell, ArmView, RunningCell, verdict_data
-from spatial_vlm_ros.sim.arm.trajectory import simulated_arm
+from spatial_vlm_ros.sim.arm.machines import simulated_arm
 from spatial_vlm_ros.sim.arm.worlds import ChangeWorld, Move, NudgeCamera, disturbance, layout, wrist_camera
 from spatial_vlm_ros.sim.faults.catalogue import FORMS
 from spatial_vlm_ros.sim.grounder import errors_of

@@ -22,8 +22,10 @@ from spatial_vlm_ros.errors import FileError, InputError, ModelError, UnknownNam
 from spatial_vlm_ros.files.documents import read_xml
 from spatial_vlm_ros.geometry.rotation import rigid_matrix
 from spatial_vlm_ros.manipulation.planning.robot_model import mesh_file, package_folders
-from spatial_vlm_ros.sim.arm.trajectory import PANDA, ArmControl, Follower, HandControl, SimulatedArm
-from spatial_vlm_ros.sim.arm.worlds import Judge, TableLayout
+from spatial_vlm_ros.sim.arm.judge import Judge
+from spatial_vlm_ros.sim.arm.machines import PANDA, ArmControl, HandControl, SimulatedArm
+from spatial_vlm_ros.sim.arm.trajectory import Follower
+from spatial_vlm_ros.sim.arm.worlds import TableLayout
 from spatial_vlm_ros.sim.grounder import DetectorErrors, degraded, in_millimetres
 from spatial_vlm_ros.sim.meshes import Array, Colour, Mesh, PaintedSurface, join
 from spatial_vlm_ros.sim.physics import COLLIDES, SEEN, SceneRenderer, add_surface, compile_model, load_mujoco
