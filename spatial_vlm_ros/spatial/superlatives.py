@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -88,18 +89,14 @@ def _check_somebody_looks(view: Viewpoint) -> None:
         raise FrameUndefinedError(view.frame.value, "an order of objects needs a viewer", repair)
 
 
-def _size_key(length: Callable[[Array], Array]) -> Callable[[Layout, Viewpoint], Key]:
+def _size_key(length: Callable[[Array], Array], layout: Layout, _: Viewpoint) -> Key:
     """From small to large, by a length computed from the box's sides (…, 3), with the uncertainty of those sides."""
-
-    def key(layout: Layout, _: Viewpoint) -> Key:
-        sides = whole_sizes(layout)
-        value = length(sides)
-        sigma = np.stack((layout.sigma, layout.sigma, layout.sigma_up), axis=1)
-        sigma = np.sqrt(sigma**2 + (_SIDE_NOISE**2 + _NOTICED**2) * sides**2 + _EDGE_NOISE**2)
-        longer = length(sides[:, None] + sigma[:, :, None] * np.eye(3))  # (N, 3): each side longer by its deviation
-        return Key(value, np.sqrt(((longer - value[:, None]) ** 2).sum(axis=1)))
-
-    return key
+    sides = whole_sizes(layout)
+    value = length(sides)
+    sigma = np.stack((layout.sigma, layout.sigma, layout.sigma_up), axis=1)
+    sigma = np.sqrt(sigma**2 + (_SIDE_NOISE**2 + _NOTICED**2) * sides**2 + _EDGE_NOISE**2)
+    longer = length(sides[:, None] + sigma[:, :, None] * np.eye(3))  # (N, 3): each side longer by its deviation
+    return Key(value, np.sqrt(((longer - value[:, None]) ** 2).sum(axis=1)))
 
 
 def whole_sizes(layout: Layout) -> Array:
@@ -111,12 +108,12 @@ def whole_sizes(layout: Layout) -> Array:
     return size
 
 
-_tallness = _size_key(lambda sides: sides[..., 2])
-_bulk = _size_key(lambda sides: np.cbrt(sides.prod(axis=-1)))
-_length = _size_key(lambda sides: sides.max(axis=-1))
-_width = _size_key(lambda sides: sides[..., 0])
-_narrowness = _size_key(lambda sides: sides[..., 1])
-_thickness = _size_key(lambda sides: sides.min(axis=-1))
+_tallness = partial(_size_key, lambda sides: sides[..., 2])
+_bulk = partial(_size_key, lambda sides: np.cbrt(sides.prod(axis=-1)))
+_length = partial(_size_key, lambda sides: sides.max(axis=-1))
+_width = partial(_size_key, lambda sides: sides[..., 0])
+_narrowness = partial(_size_key, lambda sides: sides[..., 1])
+_thickness = partial(_size_key, lambda sides: sides.min(axis=-1))
 
 
 def _fullness(layout: Layout, _: Viewpoint) -> Key:

@@ -197,7 +197,7 @@ def _check_clause(query: SpatialQuery, clause: RelationClause) -> None:
         raise _refusal(query, f"'{clause.relation}' needs an object with a name", "name it: 'behind the cup'")
     if clause.negated and clause.relation == OTHER_THAN:
         raise _refusal(query, f"'not {clause.relation}' is not supported", "say which one it is")
-    plural = [is_plural(anchor) for anchor in clause.anchors]
+    plural = [anchor.count not in (None, 1) for anchor in clause.anchors]
     if clause.relation in COMPARED:
         if len(plural) != 1 or plural[0]:
             raise _refusal(query, f"'{clause.relation}' needs one object to compare with", "name one object")
@@ -233,11 +233,6 @@ def _check_plug_in(name: str) -> None:
     error = plugged().errors.get(name)
     if error is not None and not _is_known(name):
         raise copy.copy(error)  # raising the same one again would keep every earlier traceback
-
-
-def is_plural(phrase: NounPhrase) -> bool:
-    """True if a phrase means several objects."""
-    return phrase.count not in (None, 1)
 
 
 def _one_of(names: Iterable[str]) -> str:

@@ -291,7 +291,7 @@ def pairs(ground: Ground) -> Pairs:
 
 
 def measured(pairs: Pairs, margin: object, sigma: object) -> tuple[Any, Any]:
-    return of_pairs(Relation("so", lambda _: (margin, sigma)), "lines 1.0")(pairs)
+    return of_pairs(Relation("so", lambda _: (margin, sigma)), "lines 1.0", pairs)
 
 
 def test_not_measured_pairs_need_no_deviation(pairs: Pairs) -> None:
@@ -321,10 +321,10 @@ def test_what_is_no_measurement_is_refused(pairs: Pairs, margin: object, sigma: 
 def test_an_undefined_frame_stays_one_and_two_anchors_are_checked_too(pairs: Pairs) -> None:
     undefined = Mock(side_effect=FrameUndefinedError("viewer", "no ahead", "say left"))
     with pytest.raises(FrameUndefinedError):
-        of_pairs(Relation("so", undefined), "lines 1.0")(pairs)
-    two = of_two(Relation("so", lambda *_: (np.zeros((2, 3)), np.ones((2, 3))), anchors=2), "lines 1.0")
+        of_pairs(Relation("so", undefined), "lines 1.0", pairs)
+    two = Relation("so", lambda *_: (np.zeros((2, 3)), np.ones((2, 3))), anchors=2)
     with pytest.raises(PlugInError, match=r"not \(2, 3, 1\)"):
-        two(pairs.layout, pairs.view, pairs.targets, pairs.anchors, pairs.anchors[:1])
+        of_two(two, "lines 1.0", pairs.layout, pairs.view, pairs.targets, pairs.anchors, pairs.anchors[:1])
 
 
 FORMS: Mapping[str, tuple[object, ...]] = {

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from spatial_vlm_ros.errors import FrameUndefinedError
@@ -11,14 +13,9 @@ from spatial_vlm_ros.spatial.relations.pairs import SAME_PLACE, Indices, Measure
 from spatial_vlm_ros.types import FrameOfReference
 
 
-def left_of(pairs: Pairs) -> Measured:
-    """Offset of the target's centre to the left of the ray through the anchor's centre."""
-    return pairs.only_apart(-pairs.along(pairs.rays[1])), pairs.noise
-
-
-def right_of(pairs: Pairs) -> Measured:
-    """Offset of the target's centre to the right of the ray through the anchor's centre."""
-    return pairs.only_apart(pairs.along(pairs.rays[1])), pairs.noise
+def beside(sign: float, pairs: Pairs) -> Measured:
+    """Offset of the target's centre to the right (1) or left (-1) of the ray through the anchor's centre."""
+    return pairs.only_apart(sign * pairs.along(rightwards(pairs))), pairs.noise
 
 
 def behind(pairs: Pairs) -> Measured:
@@ -33,6 +30,11 @@ def behind(pairs: Pairs) -> Measured:
 def in_front_of(pairs: Pairs) -> Measured:
     """Nearer along the ray through the anchor, within the cone around it; the mirror image of behind."""
     return _along_ray(pairs, ahead_of(pairs), -1.0, _begun(pairs))
+
+
+def rightwards(pairs: Pairs) -> Array:
+    """(A, 2) unit directions to the right."""
+    return pairs.rays[1]
 
 
 def ahead_of(pairs: Pairs) -> Array:
@@ -92,36 +94,19 @@ def _begin_within(outlines: Array, ahead: Array, strip: tuple[Array, Array]) -> 
 # ------------------------------------------------------------------------------------------------ gaps
 
 
-def left_gap(pairs: Pairs) -> Array:
-    """(T, A) metres from the anchor's left side to the target's right side."""
-    right = pairs.rays[1]
-    return np.maximum(pairs.anchor_span(right)[0] - pairs.target_span(right)[1], 0.0)
+def gap_before(towards: Callable[[Pairs], Array], pairs: Pairs) -> Array:
+    """(T, A) metres from the target's end to the anchor's begin along (A, 2) directions."""
+    way = towards(pairs)
+    return np.maximum(pairs.anchor_span(way)[0] - pairs.target_span(way)[1], 0.0)
 
 
-def right_gap(pairs: Pairs) -> Array:
-    """(T, A) metres from the anchor's right side to the target's left side."""
-    right = pairs.rays[1]
-    return np.maximum(pairs.target_begin(right) - pairs.anchor_span(right)[1], 0.0)
-
-
-def behind_gap(pairs: Pairs) -> Array:
-    """(T, A) metres from the anchor's far side to the target's near side."""
-    ahead = ahead_of(pairs)
-    return np.maximum(pairs.target_begin(ahead) - pairs.anchor_span(ahead)[1], 0.0)
-
-
-def front_gap(pairs: Pairs) -> Array:
-    """(T, A) metres from the target's far side to the anchor's near side."""
-    ahead = ahead_of(pairs)
-    return np.maximum(pairs.anchor_span(ahead)[0] - pairs.target_span(ahead)[1], 0.0)
+def gap_beyond(towards: Callable[[Pairs], Array], pairs: Pairs) -> Array:
+    """(T, A) metres from the anchor's end to the target's begin along (A, 2) directions."""
+    way = towards(pairs)
+    return np.maximum(pairs.target_begin(way) - pairs.anchor_span(way)[1], 0.0)
 
 
 # ------------------------------------------------------------------------------------------------ the other side
-
-
-def on_the_other_side(pairs: Pairs) -> Measured:
-    """Beyond the anchor from the viewer: behind it."""
-    return behind(pairs)
 
 
 def on_the_other_side_from(
@@ -159,17 +144,11 @@ def opposite(pairs: Pairs) -> Measured:
     return margin, pairs.noise
 
 
-def facing(pairs: Pairs) -> Measured:
-    """The anchor is in front of the target's front, within the cone around it; NaN if the target's front is unknown."""
-    return _facing(pairs, 1.0)
+def facing(sign: float, pairs: Pairs) -> Measured:
+    """The anchor is in front of the target's front (1), or at its back (-1), within the cone around it.
 
-
-def facing_away_from(pairs: Pairs) -> Measured:
-    """The anchor is at the target's back, within the cone around it; NaN if the target's front is unknown."""
-    return _facing(pairs, -1.0)
-
-
-def _facing(pairs: Pairs, sign: float) -> Measured:
+    NaN if the target's front is unknown.
+    """
     front = sign * pairs.layout.front[pairs.targets]
     seen = pairs.exchanged()  # (A, T): from each target along its front to the anchor
     forward = seen.along(front)

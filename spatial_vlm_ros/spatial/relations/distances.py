@@ -72,11 +72,6 @@ def _vague(pairs: Pairs) -> Array:
     return hypotenuse(pairs.noise, _VAGUE * pairs.mean(pairs.layout.reach))
 
 
-def space_between(pairs: Pairs) -> Array:
-    """(T, A) gap between two objects in any direction, metres."""
-    return pairs.space
-
-
 def stated(gap: Array, distance: Distance, config: RelationConfig) -> Array:
     """Margin of a stated distance, given the `gap` between outlines along the direction of its relation, metres."""
     if distance.bound == "at most":

@@ -6,6 +6,7 @@ The target is on, over or in the anchor. A target below the anchor is at none of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,7 +17,6 @@ from spatial_vlm_ros.spatial.layout import Array, Layout, clockwise
 from spatial_vlm_ros.spatial.parts.drawers import open_drawer
 from spatial_vlm_ros.spatial.parts.levels import compartments, levels
 from spatial_vlm_ros.spatial.parts.region import Region, held
-from spatial_vlm_ros.spatial.relations.directions import ahead_of
 from spatial_vlm_ros.spatial.relations.pairs import Measured, Pairs, least_sure
 from spatial_vlm_ros.types import FrameOfReference
 
@@ -52,39 +52,23 @@ def at_the_end(pairs: Pairs) -> Measured:
     return _part(pairs, np.abs(x) - pairs.layout.size[pairs.anchors, 0] / 3)
 
 
-def at_the_left_side(pairs: Pairs) -> Measured:
-    """The target's centre is in the anchor's left third."""
-    return _outer_third(pairs, -pairs.rays[1])
+def outer_third(towards: Callable[[Pairs], Array], sign: float, pairs: Pairs) -> Measured:
+    """The target's centre is beyond two thirds of the anchor's length along (A, 2) directions, or against them (-1)."""
+    way = sign * towards(pairs)
+    low, high = pairs.anchor_span(way)
+    start = (pairs.layout.centre[pairs.anchors, :2] * way).sum(axis=1)
+    from_middle = pairs.along(way) + (start - (low + high) / 2)
+    return _part(pairs, from_middle - (high - low) / 6)
 
 
-def at_the_right_side(pairs: Pairs) -> Measured:
-    """The target's centre is in the anchor's right third."""
-    return _outer_third(pairs, pairs.rays[1])
-
-
-def at_the_front(pairs: Pairs) -> Measured:
-    """The target's centre is in the anchor's near third."""
-    return _outer_third(pairs, -ahead_of(pairs))
-
-
-def at_the_back(pairs: Pairs) -> Measured:
-    """The target's centre is in the anchor's far third."""
-    return _outer_third(pairs, ahead_of(pairs))
-
-
-def at_the_top(pairs: Pairs) -> Measured:
-    """The target's centre is in the upper third of the anchor's height."""
-    return _level(pairs, _above_middle(pairs) - _height(pairs) / 6)
-
-
-def in_the_middle_of_the_height(pairs: Pairs) -> Measured:
-    """The target's centre is in the middle third of the anchor's height."""
-    return _level(pairs, _height(pairs) / 6 - np.abs(_above_middle(pairs)))
-
-
-def at_the_bottom(pairs: Pairs) -> Measured:
-    """The target's centre is in the lower third of the anchor's height."""
-    return _level(pairs, -_above_middle(pairs) - _height(pairs) / 6)
+def third_of_the_height(sign: float, pairs: Pairs) -> Measured:
+    """The target's centre is in the upper (1), middle (0) or lower (-1) third of the anchor's height."""
+    layout, sixth = pairs.layout, pairs.layout.size[pairs.anchors, 2] / 6
+    above = _above_middle(pairs)
+    there = sign * above - sixth if sign else sixth - np.abs(above)
+    clear = pairs.difference(layout.bottom, layout.top) - layout.relation.contact
+    there = np.where(clear > 0, np.minimum(there, -clear), there)
+    return least_sure((there, pairs.noise_up), *_over(pairs))
 
 
 def part_of(pairs: Pairs) -> Measured:
@@ -160,28 +144,9 @@ def _over(pairs: Pairs) -> tuple[Measured, Measured]:
     return (over, pairs.noise), (np.where(sunk < 0, sunk, np.inf), pairs.noise_up)
 
 
-def _level(pairs: Pairs, there: Array) -> Measured:
-    clear = pairs.difference(pairs.layout.bottom, pairs.layout.top) - pairs.layout.relation.contact
-    there = np.where(clear > 0, np.minimum(there, -clear), there)
-    return least_sure((there, pairs.noise_up), *_over(pairs))
-
-
-def _outer_third(pairs: Pairs, towards: Array) -> Measured:
-    """The target's centre is beyond two thirds of the anchor's length along (A, 2) directions."""
-    low, high = pairs.anchor_span(towards)
-    start = (pairs.layout.centre[pairs.anchors, :2] * towards).sum(axis=1)
-    from_middle = pairs.along(towards) + (start - (low + high) / 2)
-    return _part(pairs, from_middle - (high - low) / 6)
-
-
 def _half_size(pairs: Pairs) -> Array:
     """(T, 1) half of the targets' mean horizontal size, metres."""
     return pairs.layout.mean_side[pairs.targets, None] / 2
-
-
-def _height(pairs: Pairs) -> Array:
-    """(A,) height of the anchors, metres."""
-    return pairs.layout.size[pairs.anchors, 2]
 
 
 def _above_middle(pairs: Pairs) -> Array:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
+from operator import attrgetter
 from typing import Literal
 
 import numpy as np
@@ -16,13 +17,10 @@ from spatial_vlm_ros.language.lexicon import FRAMED_SUPERLATIVES
 from spatial_vlm_ros.language.vocabulary import REPAIR, Extended
 from spatial_vlm_ros.spatial import superlatives
 from spatial_vlm_ros.spatial.layout import Array, Layout, Viewpoint
-from spatial_vlm_ros.spatial.relations import (
-    contact,
-    directions,
-    distances,
-    parts,
-)
+from spatial_vlm_ros.spatial.relations import contact, directions, distances, parts
+from spatial_vlm_ros.spatial.relations.directions import ahead_of, beside, gap_before, gap_beyond, rightwards
 from spatial_vlm_ros.spatial.relations.pairs import Indices, Measure, Measured, Pairs
+from spatial_vlm_ros.spatial.relations.parts import outer_third, third_of_the_height
 from spatial_vlm_ros.types import Distance, Relation
 
 MeasureTwo = Callable[[Layout, Viewpoint, Indices, Indices, Indices], Measured]
@@ -55,34 +53,24 @@ COMPARATIVES = {
 """Comparative → the superlative with the same direction."""
 
 
-def compared(superlative: str) -> Measure:
-    """Make the comparative relation of a superlative: "taller than" from "tallest"."""
-
-    def measure(pairs: Pairs) -> Measured:
-        key = superlatives.key_of(superlative, pairs.layout, pairs.view)  # smallest first
-        margin = -pairs.difference(key.value, key.value)
-        return margin, np.hypot(key.sigma[pairs.targets, None], key.sigma[pairs.anchors])
-
-    return measure
+def compared(superlative: str, pairs: Pairs) -> Measured:
+    """Measure the comparative relation of a superlative: "taller than" by "tallest"."""
+    key = superlatives.key_of(superlative, pairs.layout, pairs.view)  # smallest first
+    margin = -pairs.difference(key.value, key.value)
+    return margin, np.hypot(key.sigma[pairs.targets, None], key.sigma[pairs.anchors])
 
 
-def of_pairs(relation: Relation, source: str) -> Measure:
-    """Wrap a package's measure for single anchors; its failures become a `PlugInError`."""
-
-    def measure(pairs: Pairs) -> Measured:
-        return _checked(relation, source, (len(pairs.targets), len(pairs.anchors)), pairs)
-
-    return measure
+def of_pairs(relation: Relation, source: str, pairs: Pairs) -> Measured:
+    """Measure single anchors by a package; its failures become a `PlugInError`."""
+    return _checked(relation, source, (len(pairs.targets), len(pairs.anchors)), pairs)
 
 
-def of_two(relation: Relation, source: str) -> Callable[[Layout, Viewpoint, Indices, Indices, Indices], Measured]:
-    """Wrap a package's measure for two anchors together; its failures become a `PlugInError`."""
-
-    def measure(layout: Layout, view: Viewpoint, targets: Indices, first: Indices, second: Indices) -> Measured:
-        shape = (len(targets), len(first), len(second))
-        return _checked(relation, source, shape, layout, view, targets, first, second)
-
-    return measure
+def of_two(
+    relation: Relation, source: str, layout: Layout, view: Viewpoint, targets: Indices, first: Indices, second: Indices
+) -> Measured:
+    """Measure two anchors together by a package; its failures become a `PlugInError`."""
+    shape = (len(targets), len(first), len(second))
+    return _checked(relation, source, shape, layout, view, targets, first, second)
 
 
 def _checked(relation: Relation, source: str, shape: tuple[int, ...], *asked: object) -> Measured:
@@ -152,63 +140,51 @@ class RelationMeasure:
         return np.minimum(margin, stated), np.where(stated < margin, pairs.noise, sigma)
 
 
-def _all(name: str, measure: Measure, *, framed: bool = False, gap: Callable[[Pairs], Array] | None = None,
-         only_stated: bool = False) -> RelationMeasure:  # fmt: skip
-    return RelationMeasure(name, "all", measure, framed=framed, gap=gap, only_stated=only_stated)
-
-
-def _any(
-    name: str, measure: Measure, *, framed: bool = False, gap: Callable[[Pairs], Array] | None = None
-) -> RelationMeasure:
-    return RelationMeasure(name, "any", measure, framed=framed, gap=gap)
-
-
-def _one(name: str, measure: Measure, *, framed: bool = False, two: MeasureTwo | None = None) -> RelationMeasure:
-    return RelationMeasure(name, "one", measure, framed=framed, two=two)
-
-
+_SPACE = attrgetter("space")  # the gap between two objects in any direction
 _TABLE = (
-    _all("left of", directions.left_of, framed=True, gap=directions.left_gap),
-    _all("right of", directions.right_of, framed=True, gap=directions.right_gap),
-    _all("in front of", directions.in_front_of, framed=True, gap=directions.front_gap),
-    _all("behind", directions.behind, framed=True, gap=directions.behind_gap),
-    _one("on the other side of", directions.on_the_other_side, framed=True, two=directions.on_the_other_side_from),
-    _one("opposite", directions.opposite),
-    _any("on", contact.on),
-    _all("above", contact.above, gap=contact.above_gap),
-    _all("below", contact.below, gap=contact.below_gap),
-    _all("under", contact.under, gap=contact.below_gap),
-    _all("higher than", contact.higher_than),
-    _all("lower than", contact.lower_than),
-    _any("inside", contact.inside),
-    _any("out of", contact.out_of),
-    _any("containing", contact.containing),
-    _any("supporting", contact.supporting),
-    _any("touching", contact.touching),
-    _any("against", contact.against),
-    _any("next to", distances.next_to, gap=distances.space_between),
-    _any("near", distances.near, gap=distances.space_between),
-    _all("far from", distances.far_from),
-    _all("at a distance from", distances.at_a_distance, gap=distances.space_between, only_stated=True),
-    _any("around", distances.around),
+    RelationMeasure("left of", "all", partial(beside, -1.0), framed=True, gap=partial(gap_before, rightwards)),
+    RelationMeasure("right of", "all", partial(beside, 1.0), framed=True, gap=partial(gap_beyond, rightwards)),
+    RelationMeasure("in front of", "all", directions.in_front_of, framed=True, gap=partial(gap_before, ahead_of)),
+    RelationMeasure("behind", "all", directions.behind, framed=True, gap=partial(gap_beyond, ahead_of)),
+    RelationMeasure(
+        "on the other side of", "one", directions.behind, framed=True, two=directions.on_the_other_side_from
+    ),
+    RelationMeasure("opposite", "one", directions.opposite),
+    RelationMeasure("on", "any", contact.on),
+    RelationMeasure("above", "all", contact.above, gap=contact.above_gap),
+    RelationMeasure("below", "all", contact.below, gap=contact.below_gap),
+    RelationMeasure("under", "all", contact.under, gap=contact.below_gap),
+    RelationMeasure("higher than", "all", contact.higher_than),
+    RelationMeasure("lower than", "all", contact.lower_than),
+    RelationMeasure("inside", "any", contact.inside),
+    RelationMeasure("out of", "any", contact.out_of),
+    RelationMeasure("containing", "any", contact.containing),
+    RelationMeasure("supporting", "any", contact.supporting),
+    RelationMeasure("touching", "any", contact.touching),
+    RelationMeasure("against", "any", contact.against),
+    RelationMeasure("next to", "any", distances.next_to, gap=_SPACE),
+    RelationMeasure("near", "any", distances.near, gap=_SPACE),
+    RelationMeasure("far from", "all", distances.far_from),
+    RelationMeasure("at a distance from", "all", distances.at_a_distance, gap=_SPACE, only_stated=True),
+    RelationMeasure("around", "any", distances.around),
     RelationMeasure("between", "two", two=lambda layout, _, targets, *pair: distances.between(layout, targets, *pair)),
     RelationMeasure("among", "set", group=distances.among),
-    _any("at the edge of", parts.at_the_edge),
-    _any("at the corner of", parts.at_the_corner),
-    _any("at the centre of", parts.at_the_centre),
-    _any("at the left side of", parts.at_the_left_side, framed=True),
-    _any("at the right side of", parts.at_the_right_side, framed=True),
-    _any("at the front of", parts.at_the_front, framed=True),
-    _any("at the back of", parts.at_the_back, framed=True),
-    _any("at the end of", parts.at_the_end),
-    _any("at the top of", parts.at_the_top),
-    _any("in the middle of the height of", parts.in_the_middle_of_the_height),
-    _any("at the bottom of", parts.at_the_bottom),
-    _any("part of", parts.part_of),
-    _one("facing", directions.facing),
-    _one("facing away from", directions.facing_away_from),
+    RelationMeasure("at the edge of", "any", parts.at_the_edge),
+    RelationMeasure("at the corner of", "any", parts.at_the_corner),
+    RelationMeasure("at the centre of", "any", parts.at_the_centre),
+    RelationMeasure("at the left side of", "any", partial(outer_third, rightwards, -1.0), framed=True),
+    RelationMeasure("at the right side of", "any", partial(outer_third, rightwards, 1.0), framed=True),
+    RelationMeasure("at the front of", "any", partial(outer_third, ahead_of, -1.0), framed=True),
+    RelationMeasure("at the back of", "any", partial(outer_third, ahead_of, 1.0), framed=True),
+    RelationMeasure("at the end of", "any", parts.at_the_end),
+    RelationMeasure("at the top of", "any", partial(third_of_the_height, 1.0)),
+    RelationMeasure("in the middle of the height of", "any", partial(third_of_the_height, 0.0)),
+    RelationMeasure("at the bottom of", "any", partial(third_of_the_height, -1.0)),
+    RelationMeasure("part of", "any", parts.part_of),
+    RelationMeasure("facing", "one", partial(directions.facing, 1.0)),
+    RelationMeasure("facing away from", "one", partial(directions.facing, -1.0)),
     *(
-        _all(name, compared(superlative), framed=superlative in FRAMED_SUPERLATIVES)
+        RelationMeasure(name, "all", partial(compared, superlative), framed=superlative in FRAMED_SUPERLATIVES)
         for name, superlative in COMPARATIVES.items()
     ),
 )
@@ -219,9 +195,9 @@ def _of_packages() -> Mapping[str, RelationMeasure]:
     found: dict[str, RelationMeasure] = {}
     for name, (relation, source) in plugged().relations.items():
         if relation.anchors == 2:
-            measured = RelationMeasure(name, "two", two=of_two(relation, source))
+            measured = RelationMeasure(name, "two", two=partial(of_two, relation, source))
         else:
-            measured = RelationMeasure(name, relation.several, of_pairs(relation, source))
+            measured = RelationMeasure(name, relation.several, partial(of_pairs, relation, source))
         found[name] = replace(measured, framed=relation.framed, placeable=relation.placeable)
     return found
 
