@@ -21,17 +21,15 @@ from spatial_vlm_lab.benchmarks.protocol import Benchmark, BenchmarkItem, Graded
 _LETTERS = string.ascii_uppercase
 
 
-def _lettered(read: Callable[[str, Sequence[str]], str | None]) -> Callable[[str, Sequence[str], int], bool | None]:
+def _lettered(
+    read: Callable[[str, Sequence[str]], str | None], reply: str, choices: Sequence[str], right: int
+) -> bool | None:
     """The published rule that a reply is right if a reader finds the right letter in it; None if it finds none.
 
     A reply that is an option was chosen from them, not written, and is left to the package.
     """
-
-    def rule(reply: str, choices: Sequence[str], right: int) -> bool | None:
-        named = None if reply in choices else read(reply, choices)
-        return None if named is None else named == _LETTERS[right]
-
-    return rule
+    named = None if reply in choices else read(reply, choices)
+    return None if named is None else named == _LETTERS[right]
 
 
 def _right_letter(answer: str, choices: Sequence[str]) -> int:
@@ -152,7 +150,7 @@ def _blink_item(
     if image_2 is not None:
         raise files.DamagedError(f"it has several images, but questions of {task} have one")
     right = _right_letter(answer.removeprefix("(").removesuffix(")"), choices)
-    truth = choice_truth(choices, right, _lettered(blink_choice))
+    truth = choice_truth(choices, right, partial(_lettered, blink_choice))
     return BenchmarkItem(idx, image_1, question, truth, {"task": task}, prompt=prompt)
 
 
@@ -250,7 +248,7 @@ def _threedsr_item(
     if category not in _TYPE_OF:
         raise files.DamagedError(f"{category!r} is not a category of 3DSRBench")
     choices = [text for text in (A, B, C, D) if text and text.lower() != "nan"]
-    truth = choice_truth(choices, _right_letter(answer, choices), _lettered(vlmevalkit_choice))
+    truth = choice_truth(choices, _right_letter(answer, choices), partial(_lettered, vlmevalkit_choice))
     splits = {"type": _TYPE_OF[category], "category": category}
     options = [f"{letter}. {text}" for letter, text in zip(_LETTERS, choices, strict=False)]
     # as the published runs: VLMEvalKit, vlmeval/dataset/image_mcq.py:212-247 at e8e78f0

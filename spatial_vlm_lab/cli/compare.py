@@ -65,7 +65,7 @@ def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str
     from spatial_vlm_lab.comparison.comparison_table import comparison as print_table
     from spatial_vlm_lab.comparison.relation_comparison import ComparisonPlan, compare_sentence, expected_of, judges_of
     from spatial_vlm_ros.errors import FileError
-    from spatial_vlm_ros.output.json_schema import comparison_json
+    from spatial_vlm_ros.output import json_schema
     from spatial_vlm_ros.perception import load_grounder, parse_options
     from spatial_vlm_ros.recording.frame_folder import DETECTIONS_FILE, load_frame, read_detections
 
@@ -104,7 +104,7 @@ def compare(given: tuple[str, ...], judges: tuple[str, ...], remedies: tuple[str
     finder = load_grounder(grounder, parse_options(files["grounder_options"] or "")) if grounder is not None else None
     name, expected = ("", None) if folder is None else (folder.resolve().name, expected_of(folder, words))
     compared, answered = compare_sentence(frame, found, words, plan, config, finder, frame_of_reference, name, expected)
-    group.print_json(comparison_json(compared)) if as_json else print_table(compared)
+    group.print_json(json_schema.as_json(compared)) if as_json else print_table(compared)
     if image_file is not None:
         from spatial_vlm_lab.comparison.comparison_table import draw_comparison
 

@@ -388,11 +388,6 @@ def unjudged_row(case: Case, answer: Resolution, model: str, source: str, proble
     )
 
 
-def is_judged(row: Mapping[str, Any]) -> bool:
-    """Whether a row is one of `row_of`."""
-    return row["right"] is not None
-
-
 def result_of(row: Mapping[str, Any]) -> CaseResult:
     """The judged case of a row."""
     try:

@@ -27,7 +27,6 @@ from spatial_vlm_lab.scoring.case_result import (
     MissKind,
     Row,
     StoredAnswer,
-    is_judged,
     judge_case,
     result_of,
     row_of,
@@ -363,7 +362,7 @@ class ModelRun:
 
     def add_row(self, row: Mapping[str, Any]) -> None:
         """Note a row of `rows.row_of` or `rows.unjudged_row`."""
-        if is_judged(row):
+        if row["right"] is not None:
             self.results.append(result_of(row))
             self.seconds.append(0.0)
         elif row["problem"]:

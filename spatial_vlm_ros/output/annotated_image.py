@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import cv2
 import numpy as np
@@ -90,37 +91,31 @@ def _legend(content: AnswerContent) -> Iterator[tuple[_Sample, str]]:
 
     for role in (Role.CHOSEN, Role.REFUSED, Role.RIVAL, Role.ANCHOR, Role.CARRIER):
         if content.rows(role):
-            yield _outlined(COLOURS[role], 0.3, dashed=role is Role.RIVAL), role.value
+            yield partial(_outlined, COLOURS[role], 0.3, dashed=role is Role.RIVAL), role.value
     if content.length is not None:
-        yield _outlined(drawing.LENGTH, 0.0), "measured distance"
+        yield partial(_outlined, drawing.LENGTH, 0.0), "measured distance"
     if content.spots:
-        yield _outlined(drawing.SPOT, 0.5), "free place (1 is best)"
+        yield partial(_outlined, drawing.SPOT, 0.5), "free place (1 is best)"
     if content.region is not None:
-        yield _tinted(1.0), f"region {content.region.words}"
-        yield _tinted(0.0), "unclear region"
+        yield partial(_tinted, 1.0), f"region {content.region.words}"
+        yield partial(_tinted, 0.0), "unclear region"
     if content.resolution.unexplained:
         yield hatched, "no detection"
     if content.resolution.hidden_regions:
-        yield _outlined(drawing.FAINT, 0.18, dashed=True), "not visible"
+        yield partial(_outlined, drawing.FAINT, 0.18, dashed=True), "not visible"
 
 
-def _outlined(colour: drawing.Colour, share: float, dashed: bool = False) -> _Sample:
-    def sample(part: types.Rgb) -> None:
-        height, width = part.shape[:2]
-        corners = np.array([(1.0, 1.0), (width - 2.0, 1.0), (width - 2.0, height - 2.0), (1.0, height - 2.0)])
-        drawing.fill(part, corners, colour, share)
-        drawing.line(part, corners, colour, 2, closed=True, dashed=dashed, border=False)
-
-    return sample
+def _outlined(colour: drawing.Colour, share: float, part: types.Rgb, dashed: bool = False) -> None:
+    height, width = part.shape[:2]
+    corners = np.array([(1.0, 1.0), (width - 2.0, 1.0), (width - 2.0, height - 2.0), (1.0, height - 2.0)])
+    drawing.fill(part, corners, colour, share)
+    drawing.line(part, corners, colour, 2, closed=True, dashed=dashed, border=False)
 
 
-def _tinted(score: float) -> _Sample:
-    def sample(part: types.Rgb) -> None:
-        of = np.full(part.shape[:2], score, np.float32)
-        drawing.tint_region(part, of, 1.0, 0.3)
-        cv2.rectangle(part, (0, 0), (part.shape[1] - 1, part.shape[0] - 1), drawing.LINE)
-
-    return sample
+def _tinted(score: float, part: types.Rgb) -> None:
+    of = np.full(part.shape[:2], score, np.float32)
+    drawing.tint_region(part, of, 1.0, 0.3)
+    cv2.rectangle(part, (0, 0), (part.shape[1] - 1, part.shape[0] - 1), drawing.LINE)
 
 
 def _words(resolution: types.Resolution, content: AnswerContent | None) -> Iterator[tuple[str, bool, drawing.Colour]]:

@@ -34,11 +34,6 @@ def resolution_json(resolution: Resolution) -> dict[str, Any]:
     return as_json(resolution)
 
 
-def comparison_json(comparison: RelationComparison) -> dict[str, Any]:
-    """Write a comparison as a JSON object. Only `ms` and `load_ms` differ between equal runs."""
-    return as_json(comparison)
-
-
 def resolution_from_json(value: Mapping[str, Any]) -> Resolution:
     """Read a resolution that `resolution_json` wrote."""
     return _converted("resolution", dict(value), Resolution)
