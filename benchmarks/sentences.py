@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 from benchmarks.harness import Claim, arguments, finish
 from benchmarks.parsing import sentence
@@ -79,15 +80,11 @@ class Soak:
     wrong_answers: list[str] = field(default_factory=list)
 
 
-def _words(change: Callable[[random.Random, list[str]], None]) -> Callable[[random.Random, str], str]:
+def _words(change: Callable[[random.Random, list[str]], None], rng: random.Random, text: str) -> str:
     """A mutation of the words of a sentence."""
-
-    def mutate(rng: random.Random, text: str) -> str:
-        words = text.split(" ")
-        change(rng, words)
-        return " ".join(words)
-
-    return mutate
+    words = text.split(" ")
+    change(rng, words)
+    return " ".join(words)
 
 
 def _drop(rng: random.Random, words: list[str]) -> None:
@@ -128,8 +125,8 @@ def _strip(_rng: random.Random, text: str) -> str:
 
 
 MUTATIONS: tuple[Callable[[random.Random, str], str], ...] = (
-    _words(_drop), _words(_drop), _words(_double), _words(_swap), _words(_insert), _words(_insert), _character,
-    _character, _join, _strip,
+    *(partial(_words, change) for change in (_drop, _drop, _double, _swap, _insert, _insert)),
+    _character, _character, _join, _strip,
 )  # fmt: skip
 
 

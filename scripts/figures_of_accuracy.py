@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from scripts.figure_rows import Cells, Count, Json, ResultRun, Row, counted, read, share
 
 NO, YES, HELD_OUT, GUESS = "no", "yes", "held out", "a guess"
@@ -37,71 +39,50 @@ def _constructed(result: Json) -> tuple[str, ...]:
     return _of_due(*(counted(clear[part]) for part in parts), NO)
 
 
-def _compact(mass: str) -> Cells:
-    def cells(result: Json) -> tuple[str, ...]:
-        asked = result["questions"][mass]
-        answered, right = counted(asked["all"]["answered"]), counted(asked["all"]["right"])
-        due = answered[1]
-        posed = counted(asked["pose_where_nothing_fits"]["answered"])
-        return _errors((answered[0] - right[0], due), (due - answered[0], due), posed, NO)
-
-    return cells
+def _compact(mass: str, result: Json) -> tuple[str, ...]:
+    asked = result["questions"][mass]
+    answered, right = counted(asked["all"]["answered"]), counted(asked["all"]["right"])
+    due = answered[1]
+    posed = counted(asked["pose_where_nothing_fits"]["answered"])
+    return _errors((answered[0] - right[0], due), (due - answered[0], due), posed, NO)
 
 
-def _folder(name: str, developed: str) -> Cells:
-    def cells(result: Json) -> tuple[str, ...]:
-        scores = result["folders"][name]["nothing"]
-        return _of_due(*(counted(scores[part]) for part in ("right", "wrong", "pose_where_refusal_due")), developed)
-
-    return cells
+def _folder(name: str, developed: str, result: Json) -> tuple[str, ...]:
+    scores = result["folders"][name]["nothing"]
+    return _of_due(*(counted(scores[part]) for part in ("right", "wrong", "pose_where_refusal_due")), developed)
 
 
-def _guess(name: str, guess: str) -> Cells:
-    def cells(result: Json) -> tuple[str, ...]:
-        scores = result["folders"][name]["guesses"][guess]
-        parts = ("coverage", "wrong_of_due", "pose_where_refusal_due")
-        return _of_due(*(counted(scores[part]) for part in parts), GUESS)
-
-    return cells
+def _guess(name: str, guess: str, result: Json) -> tuple[str, ...]:
+    scores = result["folders"][name]["guesses"][guess]
+    parts = ("coverage", "wrong_of_due", "pose_where_refusal_due")
+    return _of_due(*(counted(scores[part]) for part in parts), GUESS)
 
 
-def _condition(name: str) -> Cells:
-    def cells(result: Json) -> tuple[str, ...]:
-        counted = result["answers"][name]
-        right, wrong, needless = (counted.get(kind, 0) for kind in ("right", "wrong", "needlessly refused"))
-        due = right + wrong + needless
-        posed = counted.get("answered where it must refuse", 0)
-        must = posed + counted.get("rightly refused", 0)
-        return share((wrong, due)), share((needless, due)), share((posed, must))
-
-    return cells
+def _condition(name: str, result: Json) -> tuple[str, ...]:
+    counted = result["answers"][name]
+    right, wrong, needless = (counted.get(kind, 0) for kind in ("right", "wrong", "needlessly refused"))
+    due = right + wrong + needless
+    posed = counted.get("answered where it must refuse", 0)
+    must = posed + counted.get("rightly refused", 0)
+    return share((wrong, due)), share((needless, due)), share((posed, must))
 
 
-def _believed(pair: str) -> Cells:
-    def cells(result: Json) -> tuple[str, ...]:
-        found = result["sets"][pair]
-        parts = ("wrong_of_asked", "right_of_due", "right_of_sure")
-        bins = [one for one in found["reliability"] if one["confidence"] >= 0.01]
-        stated = [f"{one['confidence']:.2f}: {one['right']['k']}/{one['right']['n']}" for one in bins]
-        return *(share(counted(found[part])) for part in parts), ", ".join(stated) or "all below 0.01"
-
-    return cells
+def _believed(pair: str, result: Json) -> tuple[str, ...]:
+    found = result["sets"][pair]
+    parts = ("wrong_of_asked", "right_of_due", "right_of_sure")
+    bins = [one for one in found["reliability"] if one["confidence"] >= 0.01]
+    stated = [f"{one['confidence']:.2f}: {one['right']['k']}/{one['right']['n']}" for one in bins]
+    return *(share(counted(found[part])) for part in parts), ", ".join(stated) or "all below 0.01"
 
 
-def _dialogues(group: str) -> Cells:
-    def cells(result: Json) -> tuple[str, ...]:
-        scores = result["groups"][group]
-        return share(counted(scores["right"])), str(scores["wrong"])
-
-    return cells
+def _dialogues(group: str, result: Json) -> tuple[str, ...]:
+    scores = result["groups"][group]
+    return share(counted(scores["right"])), str(scores["wrong"])
 
 
-def _place(*path: str, median: str = "median", p95: str = "p95") -> Cells:
-    def cells(result: Json) -> tuple[str, ...]:
-        found = read(result, *path)
-        return f"{found['n']:,}", f"{found[median]} mm", f"{found[p95]} mm"
-
-    return cells
+def _place(path: tuple[str, ...], result: Json, median: str = "median", p95: str = "p95") -> tuple[str, ...]:
+    found = read(result, *path)
+    return f"{found['n']:,}", f"{found[median]} mm", f"{found[p95]} mm"
 
 
 def _kind(*path: str) -> Cells:
@@ -168,14 +149,14 @@ ACCURACY = (
         "compact model, default",
         _MODEL,
         "the compact model finds the objects, 300 settled worlds that it has not seen; `decision.mass` 0.8 (default)",
-        _compact("0.8"),
+        partial(_compact, "0.8"),
     ),
-    Row("compact model, mass 0.6", _MODEL, "the same with `decision.mass` 0.6", _compact("0.6")),
+    Row("compact model, mass 0.6", _MODEL, "the same with `decision.mass` 0.6", partial(_compact, "0.6")),
     Row(
         "real frames",
         _SETS,
         "8 RGB-D frames of four sensors' data sets, detections by hand, no transform; the frames do not ship",
-        _folder("real_rgbd", YES),
+        partial(_folder, "real_rgbd", YES),
     ),
     Row(
         "rendered, development set",
@@ -183,21 +164,21 @@ ACCURACY = (
         "51 rendered frames of objects from public repositories, spoken-style "
         "instructions; like all rendered frames they do not ship, and the file was made before the last change of "
         "words",
-        _folder("outside", YES),
+        partial(_folder, "outside", YES),
     ),
-    Row("rendered, ravens", _SETS, "objects of google-research/ravens", _folder("ravens", YES)),
-    Row("rendered, VIMABench", _SETS, "objects of vimalabs/VIMABench", _folder("vima", YES)),
-    Row("rendered, Drake models", _SETS, "objects of RobotLocomotion/models", _folder("drake_models", YES)),
-    Row("rendered, Gazebo models", _SETS, "objects of osrf/gazebo_models", _folder("gazebo", YES)),
+    Row("rendered, ravens", _SETS, "objects of google-research/ravens", partial(_folder, "ravens", YES)),
+    Row("rendered, VIMABench", _SETS, "objects of vimalabs/VIMABench", partial(_folder, "vima", YES)),
+    Row("rendered, Drake models", _SETS, "objects of RobotLocomotion/models", partial(_folder, "drake_models", YES)),
+    Row("rendered, Gazebo models", _SETS, "objects of osrf/gazebo_models", partial(_folder, "gazebo", YES)),
     Row(
         "rendered, aloha_sim",
         _SETS,
         "21 frames of objects of google-deepmind/aloha_sim, sentences of eight imagined "
         "people; the file was made before anything was changed because of this set",
-        _folder("aloha_sim", HELD_OUT),
+        partial(_folder, "aloha_sim", HELD_OUT),
     ),
     *(
-        Row(f"{guess}, development set", _CAUTION, note, _guess("outside", guess))
+        Row(f"{guess}, development set", _CAUTION, note, partial(_guess, "outside", guess))
         for guess, note in (
             ("first match", "the first detection whose label fits the noun"),
             ("highest score", "the fitting detection with the highest score"),
@@ -208,40 +189,40 @@ ACCURACY = (
 _TABLETOPS = "30 random tabletops, a perfect detector"
 CONDITIONS = (
     *(
-        Row(f"tabletops, {name}", _FORMS, _TABLETOPS, _condition(name), "tabletops")
+        Row(f"tabletops, {name}", _FORMS, _TABLETOPS, partial(_condition, name), "tabletops")
         for name in ("transform, masks", "transform, boxes", "no transform, masks", "no transform, boxes")
     ),
     Row(
         "tabletops, points",
         _FORMS,
         f"{_TABLETOPS}; a point in the middle of each mask in place of a box",
-        _condition("transform, points"),
+        partial(_condition, "transform, points"),
     ),
     Row(
         "development set, as recorded",
         _OUTSIDE,
         "51 rendered frames, as recorded: half of the frames without a "
         "transform, a third with boxes only; developed on",
-        _condition("transform, masks"),
+        partial(_condition, "transform, masks"),
     ),
-    Row("development set, boxes", _OUTSIDE, "the same without any mask", _condition("transform, boxes")),
+    Row("development set, boxes", _OUTSIDE, "the same without any mask", partial(_condition, "transform, boxes")),
     Row(
         "development set, no transform",
         _OUTSIDE,
         "the same with every transform taken away",
-        _condition("no transform, masks"),
+        partial(_condition, "no transform, masks"),
     ),
     Row(
         "development set, neither",
         _OUTSIDE,
         "the same without masks and without transforms",
-        _condition("no transform, boxes"),
+        partial(_condition, "no transform, boxes"),
     ),
     Row(
         "real frames, boxes",
         _REAL,
         "8 real frames, which have no transform, without the masks that two of them have; developed on",
-        _condition("no transform, boxes"),
+        partial(_condition, "no transform, boxes"),
     ),
 )
 AMBIGUOUS = tuple(
@@ -255,7 +236,7 @@ AMBIGUOUS = tuple(
     )
 )
 DIALOGUES = tuple(
-    Row(name, ResultRun("dialogues"), where, _dialogues(group))
+    Row(name, ResultRun("dialogues"), where, partial(_dialogues, group))
     for name, group, where in (
         ("real frames", "real_rgbd", "the 8 real frames"),
         ("development set", "outside", "the 51 rendered frames"),
@@ -268,7 +249,7 @@ BELIEVED = tuple(
         f"{model}, {where}",
         ResultRun("believed", '--frames DIR … --grounder "NAME=grounder:load model=NAME" …'),
         note,
-        _believed(f"{model} on {folder}"),
+        partial(_believed, f"{model} on {folder}"),
         where,
     )
     for folder, where, note in (
@@ -281,7 +262,7 @@ BELIEVED = tuple(
 _SEEN = "the tabletops of the first table; centre of the tight gravity-up box, at least 60 % in sight"
 PLACES = (
     *(
-        Row(f"generated, {name}", _GENERATED, note, _place("pose_error_mm", key))
+        Row(f"generated, {name}", _GENERATED, note, partial(_place, ("pose_error_mm", key)))
         for name, key, note in (
             ("all", "all", "the tabletops of the first table; centre of the volume"),
             ("masks", "masks", "the half with masks"),
@@ -293,7 +274,7 @@ PLACES = (
             f"settled, {kind}",
             _SIMULATED,
             _SEEN,
-            _place("errors", kind, median="volume_median_mm", p95="volume_p95_mm"),
+            partial(_place, ("errors", kind), median="volume_median_mm", p95="volume_p95_mm"),
             "settled",
         )
         for kind in ("can", "cup", "box", "apple", "chick", "plate", "mug", "banana")

@@ -3,41 +3,36 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from scripts.figure_rows import Cells, Json, ResultRun, Row, ms, read
 
 Path = tuple[str, ...]
 
 
-def _times(ours: Path, baseline: Path, scale: float = 1.0) -> Cells:
+def _times(ours: Path, baseline: Path, result: Json, scale: float = 1.0) -> tuple[str, ...]:
     """Both times, and the ratio of the baseline's to ours; `scale` converts them to milliseconds."""
-
-    def cells(result: Json) -> tuple[str, ...]:
-        one, other = (scale * read(result, *path) for path in (ours, baseline))
-        return ms(one), ms(other), f"{other / one:.3g}"
-
-    return cells
+    one, other = (scale * read(result, *path) for path in (ours, baseline))
+    return ms(one), ms(other), f"{other / one:.3g}"
 
 
 def _lifting(pixels: str, route: str) -> Cells:
     routes = ("mask_pixels", pixels, "routes")
-    return _times((*routes, "ours", "median_ms"), (*routes, route, "median_ms"))
+    return partial(_times, (*routes, "ours", "median_ms"), (*routes, route, "median_ms"))
 
 
-def _centres(pixels: str, route: str) -> Cells:
-    def cells(result: Json) -> tuple[str, ...]:
-        routes = read(result, "mask_pixels", pixels, "routes")
-        ours, theirs = (routes[name]["centre_error_mm"] for name in ("ours", route))
-        return f"{ours['n']:,}", f"{ours['median']:.1f} mm", f"{theirs['median']:.1f} mm"
-
-    return cells
+def _centres(pixels: str, route: str, result: Json) -> tuple[str, ...]:
+    routes = read(result, "mask_pixels", pixels, "routes")
+    ours, theirs = (routes[name]["centre_error_mm"] for name in ("ours", route))
+    return f"{ours['n']:,}", f"{ours['median']:.1f} mm", f"{theirs['median']:.1f} mm"
 
 
 def _live(width: str) -> Cells:
-    return _times(("latency", width, "node_p50_ms"), ("latency", width, "resolve_p50_ms"))
+    return partial(_times, ("latency", width, "node_p50_ms"), ("latency", width, "resolve_p50_ms"))
 
 
 def _import(what: str) -> Cells:
-    return _times(("imports", what, "median_ms"), ("imports", "nothing", "median_ms"))
+    return partial(_times, ("imports", what, "median_ms"), ("imports", "nothing", "median_ms"))
 
 
 def _said(words: str, *paths: Path) -> Cells:
@@ -72,8 +67,10 @@ SPEED = (
             f"relate {objects} objects: Python loop",
             ResultRun("resolving"),
             "three clauses over every pair; the loop uses box centres alone, ours 16-cornered outlines",
-            _times(
-                ("objects", objects, "ours, every pair", "median_ms"), ("objects", objects, "Python loop", "median_ms")
+            partial(
+                _times,
+                ("objects", objects, "ours, every pair", "median_ms"),
+                ("objects", objects, "Python loop", "median_ms"),
             ),
         )
         for objects in ("100", "1000")
@@ -82,7 +79,7 @@ SPEED = (
         "parse a sentence: regex",
         _PARSING,
         "the baseline finds one relation at most: no attributes, orders, frames, nesting or second readings",
-        _times(_SENTENCE, ("routes", "first-match regex", "sentence", "median_ms")),
+        partial(_times, _SENTENCE, ("routes", "first-match regex", "sentence", "median_ms")),
     ),
     Row(
         "live node, 640x480: resolve",
@@ -96,10 +93,11 @@ SPEED = (
             f"{short}: Grounding DINO",
             ResultRun("onnx_detectors"),
             "processor time of a frame, one thread, random weights; the baseline is Grounding DINO tiny by torch",
-            _times(
+            partial(
+                _times,
                 ("detectors", name, "cpu_s", "median"),
                 ("detectors", "Grounding DINO tiny, torch", "cpu_s", "median"),
-                1e3,
+                scale=1e3,
             ),
         )
         for short, name in (
@@ -111,7 +109,7 @@ SPEED = (
 )
 _COMPLETED = "median distance of the box's centre from the true one; ours completes the far side, the others do not"
 CENTRES = tuple(
-    Row(f"{pixels} px: {short}", _LIFTING, _COMPLETED, _centres(pixels, route), "all rows")
+    Row(f"{pixels} px: {short}", _LIFTING, _COMPLETED, partial(_centres, pixels, route), "all rows")
     for pixels in _PIXELS
     for short, route, _ in (_ROUTES[0], _ROUTES[3])
 )
@@ -120,19 +118,19 @@ COLD = (
         "process to first answer: NumPy, OpenCV",
         _COLD,
         "a fresh process imports the resolver, makes a frame and asks; the baseline imports NumPy and OpenCV and ends",
-        _times(("cpu_median_ms", _START), ("cpu_median_ms", "baseline: import NumPy and OpenCV")),
+        partial(_times, ("cpu_median_ms", _START), ("cpu_median_ms", "baseline: import NumPy and OpenCV")),
     ),
     Row(
         "first answer: later answers",
         _COLD,
         "the baseline is the median of the same process's later answers",
-        _times(("cpu_median_ms", "first answer"), ("cpu_median_ms", "later answers")),
+        partial(_times, ("cpu_median_ms", "first answer"), ("cpu_median_ms", "later answers")),
     ),
     Row(
         "first sentence parsed: later ones",
         _PARSING,
         "the first call loads the grammar; the baseline is the median of later sentences",
-        _times(("first_of_a_process", "median_ms"), _SENTENCE),
+        partial(_times, ("first_of_a_process", "median_ms"), _SENTENCE),
     ),
     Row(
         "import the package: empty",

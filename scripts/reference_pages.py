@@ -43,9 +43,6 @@ def reference_pages() -> dict[str, str]:
     }
 
 
-# ------------------------------------------------------------------------------------------------ commands
-
-
 def cli_page() -> str:
     """Document every command with its arguments and options."""
     top = click.Context(main, info_name="spatial-vlm")
@@ -124,9 +121,6 @@ def escaped(text: str) -> str:
     return "".join(parts)
 
 
-# ------------------------------------------------------------------------------------------------ statuses
-
-
 def status_page() -> str:
     """Document every status, in groups of ten by number."""
     names = {0: "Answers", 1: "Input", 3: "Scene", 5: "Model", 6: "Request", 7: "Acting", 9: "Fault of this package"}
@@ -165,9 +159,6 @@ def attribute_docs(body: list[ast.stmt]) -> dict[str, str]:
             name = first.targets[0] if isinstance(first, ast.Assign) else first.target
             says[ast.unparse(name)] = inspect.cleandoc(ast.literal_eval(second.value))
     return says
-
-
-# ------------------------------------------------------------------------------------------------ JSON
 
 
 def json_page() -> str:
@@ -232,9 +223,6 @@ def json_type(form: dict[str, Any]) -> str:
     return str(kind)
 
 
-# ------------------------------------------------------------------------------------------------ interfaces
-
-
 def interface_page() -> str:
     """Show the interface files."""
     blocks = [
@@ -275,8 +263,6 @@ def nodes_page() -> str:
         blocks += [f"## {node}", wrapped(also), "\n".join(told)]
     return page("Interfaces of the nodes", *blocks)
 
-
-# ------------------------------------------------------------------------------------------------ Python
 
 THEMES = {
     "core": "Core",
@@ -408,11 +394,7 @@ def source(home: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-_MODULES: dict[Path, ast.Module] = {}
-
-
+@functools.cache
 def module(path: Path) -> ast.Module:
     """Parse a file, once."""
-    if path not in _MODULES:
-        _MODULES[path] = ast.parse(path.read_text(encoding="utf-8"))
-    return _MODULES[path]
+    return ast.parse(path.read_text(encoding="utf-8"))
