@@ -220,8 +220,6 @@ class Stack:
         self.until(future.done, what)
         return future.result()
 
-    # -------------------------------------------------------------------------------------------- the person
-
     def send(self, instruction: str, plan_only: bool = False) -> Picking:
         """Send an instruction to the gate; its stages are recorded as they arrive."""
         picking, form = Picking(len(self.proposals)), self._forms[0]
@@ -252,8 +250,6 @@ class Stack:
         """Approve a proposal; returns the status of the answer."""
         request = self._forms[1].Request(**self._signed(proposal))
         return str(self._answer(self._approving.call_async(request), "approve answers").status.name)
-
-    # -------------------------------------------------------------------------------------------- the world
 
     def disturb(self, **what: Any) -> None:
         """Change the world, and return when it is changed.

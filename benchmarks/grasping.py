@@ -134,9 +134,6 @@ def tried(name: str, scene: Scene, obj: SceneObject, hand: str) -> Try:
     return Try(name, obj.id, obj.detection.label, hand, goal, kind, words, ms)
 
 
-# ------------------------------------------------------------------------------------------------ drawings
-
-
 def lines_of(grasp: Grasp, hand: GripperConfig) -> list[Array]:
     """(2, 3) ends of the lines that represent a hand: two fingers, the palm between them, the approach."""
     turn, at = matrix_from_quaternion_xyzw(grasp.grasp.orientation), np.array(grasp.grasp.position)
@@ -167,9 +164,6 @@ def drawn(found: Try, scene: Scene, obj: SceneObject) -> npt.NDArray[np.uint8]:
             cv2.line(image, begin, end, COLOURS[grasp.way], 1 if number else 4, cv2.LINE_AA)
     x0, y0, x1, y1 = (ZOOM * round(side) for side in obj.detection.box_xyxy)
     return np.asarray(image[max(0, y0 - BESIDE) : y1 + BESIDE, max(0, x0 - BESIDE) : x1 + BESIDE], np.uint8)
-
-
-# ------------------------------------------------------------------------------------------------ counting
 
 
 def counted(found: list[Try]) -> dict[str, Any]:

@@ -37,9 +37,6 @@ LONGEST = 100  # characters of a printed text
 _T = TypeVar("_T")
 
 
-# ------------------------------------------------------------------------------------------------ command line
-
-
 def arguments(doc: str | None, **options: Any) -> argparse.Namespace:
     """Read the command line, before any work is done.
 
@@ -74,9 +71,6 @@ def arguments(doc: str | None, **options: Any) -> argparse.Namespace:
 def frames_of(folder: Path) -> list[Path]:
     """Frame folders in a folder; empty if it does not exist."""
     return sorted(path.parent for path in folder.glob("*/rgb.png"))
-
-
-# ------------------------------------------------------------------------------------------------ times
 
 
 @dataclass(frozen=True)
@@ -164,9 +158,6 @@ def in_processes(
                 yield each.result()
                 if time.monotonic() < end:
                     running |= {pool.submit(work, *job) for job in islice(waiting, 1)}
-
-
-# ------------------------------------------------------------------------------------------------ results
 
 
 @dataclass(frozen=True)

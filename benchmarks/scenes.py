@@ -97,9 +97,6 @@ def upright(yaw: float) -> np.ndarray:
     return np.array([[math.cos(yaw), -math.sin(yaw), 0.0], [math.sin(yaw), math.cos(yaw), 0.0], [0.0, 0.0, 1.0]])
 
 
-# ------------------------------------------------------------------------------------------------ worlds
-
-
 CATALOGUE: Mapping[str, Callable[[np.random.Generator], Shape]] = MappingProxyType(
     {
         "cup": lambda rng: Cup(rng.uniform(0.032, 0.042), rng.uniform(0.08, 0.11)),

@@ -292,9 +292,6 @@ def _after(moment: float, begin: float) -> float | None:
     return None if math.isnan(moment) else round(moment - begin, 3)
 
 
-# ------------------------------------------------------------------------------------------------ rows
-
-
 def clean(seed: int, every: float) -> Row:
     """Run one world and count its nuisance stops."""
     config, planner, cell = PlanningConfig(), BuiltinPlanner(), cell_of(seed)

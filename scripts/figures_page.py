@@ -83,9 +83,6 @@ MISSING = (
 )
 
 
-# ------------------------------------------------------------------------------------------------ page
-
-
 @dataclass(frozen=True)
 class Section:
     """Title, words, header of the cells after the name, and rows."""

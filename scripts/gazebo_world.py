@@ -87,9 +87,6 @@ def world(
     return '<?xml version="1.0"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-# ------------------------------------------------------------------------------------------------ what stands still
-
-
 def _lights(of_world: Element) -> None:
     sun = SubElement(of_world, "light", name="sun", type="directional")
     _texts(sun, cast_shadows="true", pose="0 0 3 0 0 0", diffuse="0.8 0.8 0.8 1", specular="0.2 0.2 0.2 1")
@@ -138,9 +135,6 @@ def _camera(of_world: Element, camera: PinholeCamera, base_T_camera: Transform) 
     _texts(lens, horizontal_fov=_numbers([2 * math.atan(camera.width / 2 / camera.K[0, 0])], 6))
     _texts(SubElement(lens, "image"), width=str(camera.width), height=str(camera.height), format="R8G8B8")
     _texts(SubElement(lens, "clip"), near="0.05", far="10.0")
-
-
-# ------------------------------------------------------------------------------------------------ objects
 
 
 def _obj(of_world: Element, obj: PlacedModel) -> None:
@@ -200,9 +194,6 @@ def _primitive(geometry: Element, solid: CollisionPiece) -> None:
 def _paint(visual: Element, colour: Colour) -> None:
     shade = f"{_numbers([c / 255 for c in colour], 3)} 1"
     _texts(SubElement(visual, "material"), ambient=shade, diffuse=shade, specular="0.1 0.1 0.1 1")
-
-
-# ------------------------------------------------------------------------------------------------ numbers
 
 
 def _texts(parent: Element, **children: str) -> None:

@@ -83,9 +83,6 @@ def _table(words: str, *bodies: Body, config: ResolverConfig | None = None) -> R
     return Resolver(config).resolve(noisy(seen.frame, np.random.default_rng(0)), words, seen.detections)
 
 
-# ------------------------------------------------------------------------------------------------ input
-
-
 def invalid_input() -> Resolution:
     """A box outside the image."""
     return _asked("the cup", [Detection("d0", "cup", 0.9, (700.0, 100.0, 760.0, 180.0))])
@@ -145,9 +142,6 @@ def tf_unavailable() -> None:
     TransformBuffer(10 * SECOND).lookup("base_link", FRAME.frame_id, NOW)
 
 
-# ------------------------------------------------------------------------------------------------ scene
-
-
 def occluded() -> Resolution:
     """A can that is mostly hidden by a box in front of it."""
     can = Body("can", "can", Box((0.06, 0.06, 0.1)), (0.15, 0.0, 0.0), "yellow")
@@ -182,9 +176,6 @@ def disagreement() -> Resolution:
     return resolver.resolve(FRAME, "the chick behind the cup")
 
 
-# ------------------------------------------------------------------------------------------------ model
-
-
 class MyDetector:
     """A detector with a fault."""
 
@@ -207,9 +198,6 @@ def timeout() -> None:
     task.check()
     time.sleep(0.21)
     task.check()
-
-
-# ------------------------------------------------------------------------------------------------ request
 
 
 def _queue(replies: list[Resolution], depth: int) -> Callable[[str], None]:
@@ -237,9 +225,6 @@ def busy() -> Resolution:
     ask("the chick behind the cup")
     ask("the cup")
     return replies[0]
-
-
-# ------------------------------------------------------------------------------------------------ acting
 
 
 def _pick(**planning: dict[str, object]) -> None:
@@ -375,9 +360,6 @@ def execution_failed() -> None:
         _guard=SimpleNamespace(check=None),
     )
     MotionClient._grip(client, PlanStep("close", None, 0.0, holds=0.06), lambda: False, False, 0.08)
-
-
-# ------------------------------------------------------------------------------------------------ faults
 
 
 class _Faulty(Resolver):

@@ -240,9 +240,6 @@ def _environment(programs: Path) -> dict[str, str]:
             "NO_COLOR": "1", "LC_ALL": "C.UTF-8"}  # fmt: skip
 
 
-# ------------------------------------------------------------------------------------------------ outputs
-
-
 def _without_blanks(text: str) -> str:
     """Remove blanks at the ends of lines."""
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
@@ -275,9 +272,6 @@ def same(printed: str, promised: str) -> bool:
 def _near(ours: str, theirs: str) -> bool:
     digit = 10.0 ** -len(theirs.partition(".")[2])
     return abs(float(ours) - float(theirs)) <= max(1.01 * digit * ("." in theirs), 0.011 * abs(float(theirs)))
-
-
-# ------------------------------------------------------------------------------------------------ not run, but checked
 
 
 def check_unrun(block: Block) -> None:
@@ -350,9 +344,6 @@ def _check_launch(block: Block, name: str, words: list[str]) -> None:
         argument, colon, _ = word.partition(":=")
         if colon and argument not in known:
             raise TutorialError(f"{block.place}: {path.name} has no argument {argument!r}")
-
-
-# ------------------------------------------------------------------------------------------------ outputs, written anew
 
 
 def rewritten(page: Path, examples: Mapping[str, str]) -> str:

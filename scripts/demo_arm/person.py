@@ -126,8 +126,6 @@ class Person:
         self.node.destroy_node()
         rclpy.try_shutdown()
 
-    # -------------------------------------------------------------------------------------------- what is heard
-
     def _on_verdict(self, message: String) -> None:
         self.verdict = json.loads(message.data)
 
@@ -145,8 +143,6 @@ class Person:
             if status.status in _ENDS and motion.ended is None:
                 motion.ended, motion.end = self.now, _ENDS[status.status]
                 self._moves(motion)
-
-    # -------------------------------------------------------------------------------------------- what is said
 
     def wait(self, condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> None:
         """Wait until a condition holds.
