@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from research.rendered.judge import Place
-from research.rendered.kits import Planner
 from research.rendered.sentences import SIDE_KIND, SentenceMaker
 
 TAKES = (
@@ -97,20 +96,6 @@ LABELS = {
     "wooden crate": ("wooden crate", "crate"),
 }
 """What detectors call them, by the label of the kind."""
-
-
-def relabelled(p: Planner) -> None:
-    """Gives all objects of a kind the same one of the words that detectors have for it."""
-    chosen: dict[str, str] = {}
-    for t in p.objects:
-        words = LABELS.get(t.item.label, (t.item.label,))
-        t.label = chosen.setdefault(t.item.label, words[int(p.rng.integers(len(words)))])
-
-
-def extras(p: Planner, count: int, names: Sequence[str]) -> None:
-    """Adds up to `count` of these objects where the table is free."""
-    p.kit = replace(p.kit, small=tuple(names), bulky=(), equal=())
-    p.fill(count)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -130,6 +130,22 @@ class Planner:
                     break
             if count == 0:
                 return
+
+    def extras(self, count: int, names: Sequence[str]) -> None:
+        """Adds up to `count` of these objects where the table is free."""
+        self.kit = replace(self.kit, small=tuple(names), bulky=(), equal=())
+        self.fill(count)
+
+    def relabel(self, labels: Mapping[str, Sequence[str]]) -> None:
+        """Gives all objects of a kind the same one of the words that detectors have for it, by the kind's label."""
+        chosen: dict[str, str] = {}
+        for t in self.objects:
+            words = labels.get(t.item.label, (t.item.label,))
+            t.label = chosen.setdefault(t.item.label, words[int(self.rng.integers(len(words)))])
+
+    def sign(self) -> float:
+        """−1 or 1."""
+        return float(self.rng.choice((-1.0, 1.0)))
 
     def jitter(self, at: tuple[float, float], by: float = 0.015) -> tuple[float, float]:
         """A point near another one."""

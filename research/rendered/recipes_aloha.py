@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from research.rendered.aloha_speech import (
     BIG,
@@ -47,27 +46,13 @@ DETECTED = {
 
 def plan(p: Planner, ask: Callable[[Talk], None], **camera: float | bool) -> Plan:
     """The scene with a detector's words, one for all objects of a kind."""
-    chosen: dict[str, str] = {}
-    for t in p.objects:
-        words = DETECTED.get(t.item.label, (t.item.label,))
-        t.label = chosen.setdefault(t.item.label, words[int(p.rng.integers(len(words)))])
+    p.relabel(DETECTED)
     return Plan(p.objects, lambda a: ask(Talk(a)), loose=LOOSE, **camera)  # type: ignore[arg-type]
 
 
 def along(p: Planner, kind: str) -> float:
     """A turn at which an object of the kind points away from the viewer, nearly."""
     return TURNS.get(kind, 0.0) + float(p.rng.uniform(-14, 14))
-
-
-def more(p: Planner, count: int, names: Sequence[str]) -> None:
-    """Adds up to `count` of these where the table is free."""
-    p.kit = replace(p.kit, small=tuple(names), bulky=(), equal=())
-    p.fill(count)
-
-
-def hand(p: Planner) -> float:
-    """−1 or 1: the side of the table that a scene is built from."""
-    return float(p.rng.choice((-1.0, 1.0)))
 
 
 def bench(n: int) -> Callable[[Planner], Plan]:
@@ -78,9 +63,9 @@ def bench(n: int) -> Callable[[Planner], Plan]:
         colour = p.tint(kind)
         for i, x in enumerate(spread(n, 0.15 * (n - 1) / 1.6)):
             p.add(f"row{i}", kind, p.jitter((x, -0.14), 0.015), colour, along(p, kind))
-        side = hand(p)
+        side = p.sign()
         p.add("holder", p.pick(("board", "plate", "bowl")), p.jitter((side * 0.15, 0.23), 0.02), turn=0.0)
-        more(p, 2, ("crock", "headset", "flower pot", "mug"))
+        p.extras(2, ("crock", "headset", "flower pot", "mug"))
 
         def ask(v: Talk) -> None:
             names, word, by = [f"row{i}" for i in range(n)], v.word("row0"), v.word("holder")
@@ -114,13 +99,13 @@ def bench(n: int) -> Callable[[Planner], Plan]:
 
 def column(p: Planner) -> Plan:
     """Three equal objects one behind the other, a laptop at their side."""
-    side, kind = hand(p), p.pick(("mug", "flower pot", "can opener", "bottle", "headset", "bowl"))
+    side, kind = p.sign(), p.pick(("mug", "flower pot", "can opener", "bottle", "headset", "bowl"))
     colour = p.tint(kind)
     for i, y in enumerate((-0.24, -0.01, 0.22)):
         p.add(f"row{i}", kind, p.jitter((-side * 0.16 + side * 0.05 * i, y), 0.012), colour)
     p.add("laptop", "laptop", p.jitter((side * 0.28, 0.12), 0.02), turn=float(p.rng.uniform(-12, 12)))
     p.add("moved", p.pick(("sponge", "shears", "block B", "magnifier")), p.jitter((side * 0.22, -0.2), 0.02))
-    more(p, 1, ("crock", "plate"))
+    p.extras(1, ("crock", "plate"))
 
     def ask(v: Talk) -> None:
         names, word = ["row0", "row1", "row2"], v.word("row0")
@@ -162,7 +147,7 @@ def colours(p: Planner) -> Plan:
         p.add(f"row{i}", kind, p.jitter((x, -0.15 + 0.06 * (i % 2)), 0.02), c)
     p.add("plate0", "plate", p.jitter((-0.22, 0.18), 0.02), "white")
     p.add("plate1", "plate", p.jitter((0.18, 0.2), 0.02), "blue")
-    more(p, 1, ("shears", "marker", "can opener"))
+    p.extras(1, ("shears", "marker", "can opener"))
 
     def ask(v: Talk) -> None:
         names, word = [f"row{i}" for i in range(len(tones))], v.word("row0")
@@ -207,7 +192,7 @@ def sizes(p: Planner) -> Plan:
         p.add(name, sized(item, factor), p.jitter(spots[k], 0.015), colour, 0.0)
     p.add("moved", p.pick(("block F", "USB stick", "marker")), p.jitter((0.12, -0.2), 0.03))
     p.add("holder", p.pick(("plate", "board")), p.jitter((-0.24, -0.22), 0.02), turn=0.0)
-    more(p, 1, ("shears", "headset", "crock"))
+    p.extras(1, ("shears", "headset", "crock"))
 
     def ask(v: Talk) -> None:
         word, other, by = v.word("great"), v.word("moved"), v.word("holder")
@@ -243,7 +228,7 @@ def desk(p: Planner) -> Plan:
         p.add(name, kind, p.jitter(spot, 0.015), colour)
     p.add("moved", p.pick(("shears", "USB stick", "marker", "can opener")), p.jitter((0.03, -0.2), 0.02))
     p.add("spare", p.pick(("headset", "bowl", "plate")), p.jitter((-0.35, -0.18), 0.02))
-    more(p, 1, ("crock", "screwdriver"))
+    p.extras(1, ("crock", "screwdriver"))
 
     def ask(v: Talk) -> None:
         word, by, other, third = v.word("west"), v.word("laptop"), v.word("moved"), v.word("spare")
@@ -284,14 +269,14 @@ def desk(p: Planner) -> Plan:
 
 def beside(p: Planner) -> Plan:
     """Two equal objects, one of them next to a bottle, the other next to a utensil holder."""
-    side, kind = hand(p), p.pick(("block A", "sponge", "marker", "mug", "USB stick"))
+    side, kind = p.sign(), p.pick(("block A", "sponge", "marker", "mug", "USB stick"))
     colour = p.tint(kind)
     p.add("first", p.pick(("bottle", "flower pot")), p.jitter((-side * 0.28, 0.05), 0.02))
     p.add("second", p.pick(("crock", "laptop", "headset")), p.jitter((side * 0.25, 0.14), 0.02), turn=0.0)
     p.add("row0", kind, p.jitter((-side * 0.17, 0.04), 0.005), colour, along(p, kind))
     p.add("row1", kind, p.jitter((side * 0.25, -0.07), 0.012), colour, along(p, kind))
     p.add("holder", p.pick(("plate", "bowl")), p.jitter((-side * 0.1, -0.24), 0.02))
-    more(p, 2, ("screwdriver", "shears", "can opener"))
+    p.extras(2, ("screwdriver", "shears", "can opener"))
 
     def ask(v: Talk) -> None:
         j, word, a, b, by = v.a.judge, v.word("row0"), v.word("first"), v.word("second"), v.word("holder")

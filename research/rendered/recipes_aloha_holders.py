@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from research.rendered.aloha_speech import Talk, spread
 from research.rendered.kits import Plan, Planner
-from research.rendered.recipes_aloha import hand, more, plan
+from research.rendered.recipes_aloha import plan
 
 
 def coasters(p: Planner) -> Plan:
@@ -20,7 +20,7 @@ def coasters(p: Planner) -> Plan:
         p.add(f"row{i}", kind, (0.0, 0.0), colour, on=(f"coaster{i}", "main"))
     p.add("loose", kind, p.jitter((-0.17, -0.2), 0.02), colour)
     p.add("moved", p.pick(("sponge", "block E", "USB stick")), p.jitter((0.17, -0.22), 0.02))
-    more(p, 1, ("headset", "laptop", "shears"))
+    p.extras(1, ("headset", "laptop", "shears"))
 
     def ask(v: Talk) -> None:
         j, word, other = v.a.judge, v.word("loose"), v.word("moved")
@@ -63,7 +63,7 @@ def pots(p: Planner) -> Plan:
     p.add("kept", second, (0.0, 0.0), on=(f"row{full[1]}", "main"))
     p.add("moved", "block E", p.jitter((-0.2, -0.22), 0.02), None)
     p.add("holder", p.pick(("plate", "board")), p.jitter((0.2, -0.22), 0.02), turn=0.0)
-    more(p, 1, ("shears", "headset", "can opener"))
+    p.extras(1, ("shears", "headset", "can opener"))
 
     def ask(v: Talk) -> None:
         j, word, lying, by = v.a.judge, v.word("row0"), v.word("kept"), v.word("holder")
@@ -115,7 +115,7 @@ def pots(p: Planner) -> Plan:
 
 def carry(p: Planner) -> Plan:
     """A caddy of two compartments, an equal object in one of them and one on the table."""
-    side = hand(p)
+    side = p.sign()
     p.add("caddy", "caddy", p.jitter((side * 0.2, 0.08), 0.02), None, float(p.rng.uniform(-6, 6)), free=False)
     first, second = (str(n) for n in p.rng.permutation(("left", "right")))
     kind = p.pick(("block A", "marker"))
@@ -124,7 +124,7 @@ def carry(p: Planner) -> Plan:
     p.add("loose", kind, p.jitter((-side * 0.25, 0.06), 0.03), colour)
     p.add("moved", p.pick(("USB stick", "marker", "block B")), p.jitter((side * 0.02, -0.22), 0.02), turn=90.0)
     p.add("spare", p.pick(("plate", "bowl")), p.jitter((-side * 0.32, -0.22), 0.02))
-    more(p, 1, ("shears", "magnifier", "headset"))
+    p.extras(1, ("shears", "magnifier", "headset"))
 
     def ask(v: Talk) -> None:
         j, word, by, other, third = v.a.judge, v.word("loose"), v.word("caddy"), v.word("moved"), v.word("spare")
@@ -156,7 +156,7 @@ def carry(p: Planner) -> Plan:
 
 def washing(p: Planner) -> Plan:
     """A dish rack with an object in it, equal ones on the table, a plate and a mug."""
-    side = hand(p)
+    side = p.sign()
     p.add("rack", "dish rack", p.jitter((side * 0.24, 0.1), 0.02), None, float(p.rng.uniform(-8, 8)), free=False)
     kind = p.pick(("sponge", "block A", "block F"))
     colour = p.tint(kind)
@@ -164,7 +164,7 @@ def washing(p: Planner) -> Plan:
     p.add("loose", kind, p.jitter((-side * 0.08, 0.15), 0.02), colour)
     p.add("moved", "mug", p.jitter((-side * 0.12, -0.14), 0.03))
     p.add("spare", "plate", p.jitter((-side * 0.4, 0.0), 0.02))
-    more(p, 1, ("shears", "can opener", "bottle"))
+    p.extras(1, ("shears", "can opener", "bottle"))
 
     def ask(v: Talk) -> None:
         j, word, by, third = v.a.judge, v.word("loose"), v.word("rack"), v.word("spare")
@@ -189,7 +189,7 @@ def washing(p: Planner) -> Plan:
 
 def packed(p: Planner) -> Plan:
     """A basket that six blocks fill, another block, and an empty bowl or pot."""
-    side = hand(p)
+    side = p.sign()
     p.add("box", "punnet", p.jitter((side * 0.22, 0.08), 0.02), turn=float(p.rng.uniform(-15, 15)), free=False)
     for k in range(6):
         kind = f"block {'ABEF'[int(p.rng.integers(4))]}"
@@ -197,7 +197,7 @@ def packed(p: Planner) -> Plan:
     p.add("loose", "block A", p.jitter((-side * 0.12, -0.16), 0.02), None)
     p.add("holder", p.pick(("bowl", "plate", "flower pot")), p.jitter((-side * 0.22, 0.12), 0.02))
     p.add("moved", p.pick(("mug", "sponge", "marker", "USB stick")), p.jitter((side * 0.15, -0.22), 0.02))
-    more(p, 1, ("shears", "can opener"))
+    p.extras(1, ("shears", "can opener"))
 
     def ask(v: Talk) -> None:
         j, word, other = v.a.judge, v.word("loose"), v.word("moved")

@@ -11,7 +11,7 @@ from research.rendered.aloha_speech import Talk
 from research.rendered.desk_furniture import HOLES, SLOTS, dresser
 from research.rendered.judge import Place
 from research.rendered.kits import Plan, Planner
-from research.rendered.recipes_aloha import along, hand, more, plan
+from research.rendered.recipes_aloha import along, plan
 
 CORNERS = {"near left": (-1, -1), "near right": (1, -1), "far left": (-1, 1), "far right": (1, 1)}
 
@@ -20,7 +20,7 @@ def drawer(opened: str, filled: bool) -> Callable[[Planner], Plan]:
     """A dresser with one drawer open; equal objects in it or not, on top of it, and on the table."""
 
     def recipe(p: Planner) -> Plan:
-        side = hand(p)
+        side = p.sign()
         tone = p.kit.items["dresser"].colours[int(p.rng.integers(3))]
         p.add(
             "dresser",
@@ -91,7 +91,7 @@ def drawer(opened: str, filled: bool) -> Callable[[Planner], Plan]:
 
 def holes(p: Planner) -> Plan:
     """A unit of two by two cubbyholes, equal objects in two of them and one on the table."""
-    side = hand(p)
+    side = p.sign()
     p.add("unit", "cubbies", p.jitter((side * 0.12, 0.22), 0.02), turn=float(p.rng.uniform(-5, 5)), free=False)
     names = [list(HOLES)[int(i)] for i in p.rng.permutation(4)]
     kind = p.pick(("mug", "block B", "sponge", "flower pot"))
@@ -100,7 +100,7 @@ def holes(p: Planner) -> Plan:
         p.add(f"row{i}", kind, (float(p.rng.uniform(-0.02, 0.02)), 0.0), colour, 0.0, on=("unit", names[i]))
     p.add("loose", kind, p.jitter((-side * 0.35, -0.08), 0.02), colour)
     p.add("moved", p.pick(("block A", "USB stick", "mug", "sponge")), p.jitter((side * 0.3, -0.16), 0.02))
-    more(p, 1, ("shears", "can opener", "headset"))
+    p.extras(1, ("shears", "can opener", "headset"))
 
     def ask(v: Talk) -> None:
         j, word, by, other = v.a.judge, v.word("loose"), v.word("unit"), v.word("moved")
@@ -141,7 +141,7 @@ def holes(p: Planner) -> Plan:
 
 def sections(p: Planner) -> Plan:
     """A cutlery tray of three sections, equal long objects in two of them and one on the table."""
-    side = hand(p)
+    side = p.sign()
     p.add("tray", "cutlery tray", p.jitter((side * 0.18, 0.08), 0.02), turn=float(p.rng.uniform(-6, 6)), free=False)
     names = [SLOTS[int(i)] for i in p.rng.permutation(3)]
     kind = p.pick(("marker", "can opener", "magnifier", "block A"))
@@ -150,7 +150,7 @@ def sections(p: Planner) -> Plan:
         p.add(f"row{i}", kind, (0.0, 0.0), colour, along(p, kind) * (kind != "block A"), on=("tray", names[i]))
     p.add("loose", kind, p.jitter((-side * 0.26, 0.0), 0.03), colour)
     p.add("moved", p.pick(("USB stick", "block B", "mug", "sponge")), p.jitter((-side * 0.05, -0.24), 0.02))
-    more(p, 1, ("shears", "flower pot", "bottle"))
+    p.extras(1, ("shears", "flower pot", "bottle"))
 
     def ask(v: Talk) -> None:
         j, word, by, other = v.a.judge, v.word("loose"), v.word("tray"), v.word("moved")
@@ -198,7 +198,7 @@ def stand(below: bool) -> Callable[[Planner], Plan]:
     """A monitor stand, equal objects on it, on the table and, if `below`, under it."""
 
     def recipe(p: Planner) -> Plan:
-        side = hand(p)
+        side = p.sign()
         p.add("stand", "riser", p.jitter((side * 0.12, 0.18), 0.02), turn=float(p.rng.uniform(-5, 5)), free=False)
         kind = p.pick(("mug", "sponge", "block A", "can opener", "flower pot"))
         colour = p.tint(kind)
@@ -253,7 +253,7 @@ def stand(below: bool) -> Callable[[Planner], Plan]:
 
 def halves(p: Planner) -> Plan:
     """A chopping board with an object on one half, an equal one on the table."""
-    side = hand(p)
+    side = p.sign()
     p.add("board", "board", p.jitter((side * 0.12, 0.08), 0.02), turn=float(p.rng.uniform(-5, 5)), free=False)
     first, second = (str(n) for n in p.rng.permutation(("left", "right")))
     kind = p.pick(("mug", "sponge", "bowl", "can opener", "bottle", "block B"))
@@ -261,7 +261,7 @@ def halves(p: Planner) -> Plan:
     p.add("held", kind, (0.0, 0.0), colour, on=("board", first))
     p.add("loose", kind, p.jitter((-side * 0.33, 0.02), 0.02), colour)
     p.add("moved", p.pick(("shears", "block A", "USB stick", "magnifier")), p.jitter((0.05, -0.23), 0.02))
-    more(p, 1, ("flower pot", "headset", "crock"))
+    p.extras(1, ("flower pot", "headset", "crock"))
 
     def ask(v: Talk) -> None:
         j, word, by, other = v.a.judge, v.word("loose"), v.word("board"), v.word("moved")

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from research.rendered.gazebo_speech import BACK, FAR_LEFT, FAR_RIGHT, FRONT, MIDDLE, Voice, extras, relabelled
+from research.rendered.gazebo_speech import BACK, FAR_LEFT, FAR_RIGHT, FRONT, LABELS, MIDDLE, Voice
 from research.rendered.items import PlacedItem
 from research.rendered.kits import Plan, Planner, sized
-from research.rendered.sentences import SentenceMaker
 
 ROWS = ("can", "cup", "cone", "gear", "cricket ball", "tin", "hydrant")
 LOOSE = frozenset({"held", "loose", "moved", *(f"row{i}" for i in range(5))})
@@ -19,12 +18,8 @@ LOOSE = frozenset({"held", "loose", "moved", *(f"row{i}" for i in range(5))})
 
 def plan(p: Planner, ask: Callable[[Voice], None], **camera: float | bool) -> Plan:
     """The scene with the detector's words, whose cases a Voice adds."""
-    relabelled(p)
-
-    def asked(a: SentenceMaker) -> None:
-        ask(Voice(a))
-
-    return Plan(p.objects, asked, loose=LOOSE, **camera)  # type: ignore[arg-type]
+    p.relabel(LABELS)
+    return Plan(p.objects, lambda a: ask(Voice(a)), loose=LOOSE, **camera)  # type: ignore[arg-type]
 
 
 def row(p: Planner, spots: Sequence[tuple[float, float]], kinds: Sequence[str] = ROWS) -> list[PlacedItem]:
@@ -37,20 +32,15 @@ def row(p: Planner, spots: Sequence[tuple[float, float]], kinds: Sequence[str] =
     ]
 
 
-def sign(p: Planner) -> float:
-    """−1 or 1."""
-    return float(p.rng.choice((-1.0, 1.0)))
-
-
 def lineup(n: int) -> Callable[[Planner], Plan]:
     """N equal objects in an arc, and something that one of them can be put on."""
 
     def recipe(p: Planner) -> Plan:
-        bend = 0.05 * sign(p)
+        bend = 0.05 * p.sign()
         xs = np.linspace(-0.38, 0.38, n)
         equal = row(p, [(float(x), 0.02 + bend * float(np.cos(4 * x))) for x in xs])
-        p.add("holder", p.pick(("plate", "pallet", "mat", "book")), p.jitter((0.2 * sign(p), -0.22), 0.03), turn=0.0)
-        extras(p, 2, ("barrel", "tote", "camera", "trash can", "ambulance"))
+        p.add("holder", p.pick(("plate", "pallet", "mat", "book")), p.jitter((0.2 * p.sign(), -0.22), 0.03), turn=0.0)
+        p.extras(2, ("barrel", "tote", "camera", "trash can", "ambulance"))
 
         def ask(v: Voice) -> None:
             names, word = [t.name for t in equal], v.word("row0")
@@ -80,10 +70,10 @@ def lineup(n: int) -> Callable[[Planner], Plan]:
 
 def queue(p: Planner) -> Plan:
     """Three equal objects that recede, straight or aslant; a crate beside them."""
-    slant, side = float(p.rng.choice((0.0, 0.16, -0.16))), sign(p)
+    slant, side = float(p.rng.choice((0.0, 0.16, -0.16))), p.sign()
     equal = row(p, [(-side * 0.12 + slant * k, 0.02 + 0.21 * k) for k in (-1, 0, 1)], (*ROWS, "hatchback_red"))
     p.add("holder", p.pick(("wooden case", "plate", "mat")), p.jitter((side * 0.34, 0.05), 0.02), turn=90.0)
-    extras(p, 2, ("carton", "drill", "bus", "trash can"))
+    p.extras(2, ("carton", "drill", "bus", "trash can"))
 
     def ask(v: Voice) -> None:
         names, word = [t.name for t in equal], v.word("row0")
@@ -224,7 +214,7 @@ def three_sizes(p: Planner) -> Plan:
     for name, f, at in zip(("small", "medium", "large"), (0.62, 1.0, 1.55), places, strict=True):
         p.add(name, sized(p.kit.items[kind], f), p.jitter(at, 0.02), colour)
     p.add("holder", p.pick(("plate", "mat", "book")), p.jitter((-0.3, -0.23), 0.02), turn=0.0)
-    extras(p, 2, ("barrel", "tote", "fire_truck", "camera", "pulley"))
+    p.extras(2, ("barrel", "tote", "fire_truck", "camera", "pulley"))
 
     def ask(v: Voice) -> None:
         j, word, by = v.a.judge, v.word("small"), v.word("holder")
@@ -251,14 +241,14 @@ def three_sizes(p: Planner) -> Plan:
 
 def neighbours(p: Planner) -> Plan:
     """Two equal objects, one of which stands close to a third."""
-    side, kind = sign(p), p.pick(("can", "cup", "bowl", "tin", "cube", "cone"))
+    side, kind = p.sign(), p.pick(("can", "cup", "bowl", "tin", "cube", "cone"))
     colour, anchor = p.tint(kind), p.pick(("hydrant", "barrel", "bus", "fire_truck", "trash can"), (kind,))
     a, b = p.kit.items[anchor].mesh.size, p.kit.items[kind].mesh.size
     p.add("anchor", anchor, (-side * 0.25, 0.1), turn=0.0)
     p.add("near", kind, (-side * 0.25, 0.1 - float(a[1] + b[1]) / 2 - 0.04), colour)
     p.add("far", kind, p.jitter((side * 0.32, -0.05), 0.03), colour)
     p.add("third", p.pick(("gear", "cricket ball", "hatchback_red", "pulley", "drill")), p.jitter((0.0, 0.25), 0.02))
-    extras(p, 1, ("carton", "tote", "camera"))
+    p.extras(1, ("carton", "tote", "camera"))
 
     def ask(v: Voice) -> None:
         j, word, by, third = v.a.judge, v.word("near"), v.word("anchor"), v.word("third")

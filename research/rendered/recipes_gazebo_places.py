@@ -7,16 +7,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from research.rendered.gazebo_speech import Voice, extras
+from research.rendered.gazebo_speech import Voice
 from research.rendered.judge import Place
 from research.rendered.kits import Plan, Planner
 from research.rendered.meshes import box
-from research.rendered.recipes_gazebo import plan, sign
+from research.rendered.recipes_gazebo import plan
 
 
 def on_boxes(p: Planner) -> Plan:
     """Equal objects on a carton, on a closed tote and on the table."""
-    side = sign(p)
+    side = p.sign()
     p.add("carton", "carton", p.jitter((-side * 0.3, 0.15), 0.02), None, float(p.rng.uniform(-8, 8)), free=False)
     p.add("tote", "tote", p.jitter((side * 0.26, 0.17), 0.02), None, float(p.rng.uniform(-6, 6)), free=False)
     kind = p.pick(("can", "gear", "cone", "cup", "hatchback_red", "bowl"))
@@ -78,15 +78,15 @@ def on_boxes(p: Planner) -> Plan:
 
 def crate(p: Planner) -> Plan:
     """A wooden crate with one of two equal objects in it, a bowl, and other objects about."""
-    side = sign(p)
+    side = p.sign()
     p.add("crate", "wooden case", p.jitter((side * 0.25, 0.08), 0.03), None, float(p.rng.uniform(-10, 10)), free=False)
     kind = p.pick(("cricket ball", "cube", "hatchback_blue", "tin", "can"))
     colour = p.tint(kind)
-    p.add("held", kind, (0.05 * sign(p), 0.0), colour, on=("crate", "main"))
+    p.add("held", kind, (0.05 * p.sign(), 0.0), colour, on=("crate", "main"))
     p.add("loose", kind, p.jitter((-side * 0.05, -0.22), 0.03), colour)
     p.add("bowl", "bowl", p.jitter((-side * 0.3, 0.1), 0.03), free=False)
     p.add("moved", p.pick(("gear", "cone", "small ball", "large cube", "cup")), p.jitter((-side * 0.42, -0.2), 0.02))
-    extras(p, 1, ("drill", "barrel", "trash can", "camera"))
+    p.extras(1, ("drill", "barrel", "trash can", "camera"))
 
     def ask(v: Voice) -> None:
         j, word, other = v.a.judge, v.word("held"), v.word("moved")
@@ -128,7 +128,7 @@ def crate(p: Planner) -> Plan:
 
 def workbench(p: Planner) -> Plan:
     """Different tools and parts, some of which people call otherwise than detectors do."""
-    side = sign(p)
+    side = p.sign()
     p.add("drill", "drill", p.jitter((-side * 0.32, 0.05), 0.03), None)
     p.add("gear", "gear", p.jitter((-side * 0.05, -0.2), 0.03))
     p.add("stone", "cinder block", p.jitter((side * 0.28, 0.06), 0.02), None, float(p.rng.uniform(-15, 15)))
@@ -166,7 +166,7 @@ def workbench(p: Planner) -> Plan:
 
 def full(p: Planner) -> Plan:
     """A tray full of blocks, an empty plate, and something to be put away."""
-    side = sign(p)
+    side = p.sign()
     p.add("tray", "full tray", p.jitter((-side * 0.2, 0.08), 0.03), turn=float(p.rng.uniform(-5, 5)), free=False)
     block = replace(
         p.kit.items["cube"],
@@ -181,7 +181,7 @@ def full(p: Planner) -> Plan:
         p.add(f"full{k}", block, (-0.069 + 0.069 * (k % 3), -0.041 + 0.082 * (k // 3)), tone, 0.0, on=("tray", "main"))
     p.add("plate", p.pick(("plate", "bowl")), p.jitter((side * 0.26, 0.12), 0.02), free=False)
     p.add("moved", p.pick(("small ball", "tin", "gear", "cricket ball")), p.jitter((side * 0.12, -0.2), 0.03))
-    extras(p, 2, ("barrel", "hydrant", "hatchback", "drill"))
+    p.extras(2, ("barrel", "hydrant", "hatchback", "drill"))
 
     def ask(v: Voice) -> None:
         j, word, by = v.a.judge, v.word("moved"), v.word("plate")
@@ -215,7 +215,7 @@ def two_bowls(p: Planner) -> Plan:
     for name, s in (("one", -1.0), ("two", 1.0)):
         p.add(name, kind, p.jitter((0.12, gap * s) if deep else (0.24 * s, 0.1), 0.015), colour, free=False)
     p.add("moved", p.pick(("small ball", "cricket ball", "cube", "tin", "can")), p.jitter((-0.28, -0.18), 0.03))
-    extras(p, 3, ("drill", "ambulance", "cone", "carton", "camera"))
+    p.extras(3, ("drill", "ambulance", "cone", "carton", "camera"))
 
     def ask(v: Voice) -> None:
         j, word, by = v.a.judge, v.word("moved"), v.word("one")
@@ -257,7 +257,7 @@ def two_bowls(p: Planner) -> Plan:
 
 def zones(p: Planner) -> Plan:
     """Equal objects at a corner, at the back edge and in the middle of a table that is all in sight."""
-    side, kind = sign(p), p.pick(("can", "cup", "cone", "tin", "hydrant"))
+    side, kind = p.sign(), p.pick(("can", "cup", "cone", "tin", "hydrant"))
     colour = p.tint(kind)
     p.add("corner", kind, p.jitter((side * 0.52, -0.32), 0.012), colour)
     p.add("back", kind, p.jitter((-side * 0.12, 0.33), 0.012), colour)

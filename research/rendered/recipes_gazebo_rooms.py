@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from research.rendered.box_furniture import CORNERS, LEVELS, chest
-from research.rendered.gazebo_speech import NUMBERS, Voice, extras
+from research.rendered.gazebo_speech import NUMBERS, Voice
 from research.rendered.kits import Plan, Planner
-from research.rendered.recipes_gazebo import plan, sign
+from research.rendered.recipes_gazebo import plan
 
 
 def bookcase(p: Planner) -> Plan:
     """A bookcase with objects on two of its three levels, one more on the table."""
-    side = sign(p)
+    side = p.sign()
     p.add("case", "bookcase", p.jitter((side * 0.2, 0.27), 0.02), turn=float(p.rng.uniform(-5, 5)), free=False)
     order = [LEVELS[int(i)] for i in p.rng.permutation(3)]
     here, there, empty = order
@@ -81,7 +81,7 @@ def bookcase(p: Planner) -> Plan:
 
 def cabinet(p: Planner) -> Plan:
     """An open cabinet of two compartments, one above the other, each with an object or none; one on its top."""
-    side = sign(p)
+    side = p.sign()
     p.add("cabinet", "cabinet", p.jitter((side * 0.24, 0.24), 0.02), turn=float(p.rng.uniform(-5, 5)), free=False)
     full, empty = [("lower", "upper"), ("upper", "lower")][int(p.rng.integers(2))]
     kind = p.pick(("can", "cup", "bowl", "gear", "hatchback_red"))
@@ -138,7 +138,7 @@ def drawers(opened: str, filled: bool) -> Callable[[Planner], Plan]:
     """A chest of three drawers of which one is open; an object in it or on the chest, another like it on the table."""
 
     def recipe(p: Planner) -> Plan:
-        side = sign(p)
+        side = p.sign()
         item = chest(opened)
         p.add("chest", item, p.jitter((side * 0.24, 0.24), 0.02), str(p.rng.choice(item.colours)), 0.0, free=False)
         kind = p.pick(("tin", "small ball", "cube", "gear") if filled else ("tin", "cube", "gear"))
@@ -209,7 +209,7 @@ def drawers(opened: str, filled: bool) -> Callable[[Planner], Plan]:
 
 def stove(p: Planner) -> Plan:
     """A stove of four burners, bowls on two of them, a third bowl on the table."""
-    side = sign(p)
+    side = p.sign()
     p.add("stove", "stove", p.jitter((side * 0.22, 0.12), 0.02), None, float(p.rng.uniform(-4, 4)), free=False)
     names = [list(CORNERS)[int(i)] for i in p.rng.permutation(4)]
     kind = p.pick(("bowl", "cup", "can", "tin"))
@@ -218,7 +218,7 @@ def stove(p: Planner) -> Plan:
         p.add(f"hot{i}", kind, (0.0, 0.0), colour, 0.0, on=("stove", names[i]))
     p.add("loose", kind, p.jitter((-side * 0.3, -0.1), 0.03), colour)
     p.add("moved", p.pick(("pulley", "cricket ball", "large cube", "cone")), p.jitter((-side * 0.08, -0.27), 0.02))
-    extras(p, 1, ("barrel", "bus", "camera"))
+    p.extras(1, ("barrel", "bus", "camera"))
 
     def ask(v: Voice) -> None:
         j, word, by, other = v.a.judge, v.word("loose"), v.a.objects["stove"].item.word, v.word("moved")
@@ -256,7 +256,7 @@ def stove(p: Planner) -> Plan:
 
 def four(p: Planner) -> Plan:
     """A tray of two by two compartments with equal objects in two of them."""
-    side = sign(p)
+    side = p.sign()
     p.add("org", "quarters", p.jitter((side * 0.2, 0.1), 0.02), turn=float(p.rng.uniform(-5, 5)), free=False)
     names = [list(CORNERS)[int(i)] for i in p.rng.permutation(4)]
     kind = p.pick(("tin", "cube", "small ball", "gear"))
@@ -265,7 +265,7 @@ def four(p: Planner) -> Plan:
         p.add(f"in{i}", kind, (0.0, 0.0), colour, 0.0, on=("org", names[i]))
     p.add("loose", kind, p.jitter((-side * 0.28, 0.05), 0.03), colour)
     p.add("moved", p.pick(("can", "cone", "cricket ball", "small cube")), p.jitter((-side * 0.12, -0.24), 0.03))
-    extras(p, 1, ("drill", "ambulance", "barrel", "hydrant"))
+    p.extras(1, ("drill", "ambulance", "barrel", "hydrant"))
 
     def ask(v: Voice) -> None:
         j, word, by, other = v.a.judge, v.word("loose"), v.word("org"), v.word("moved")
@@ -301,7 +301,7 @@ def four(p: Planner) -> Plan:
 
 def rack(p: Planner) -> Plan:
     """Four compartments in a row, equal objects in two of them and one on the table."""
-    side = sign(p)
+    side = p.sign()
     p.add("org", "rack", p.jitter((side * 0.1, 0.12), 0.02), turn=float(p.rng.uniform(-4, 4)), free=False)
     names = [NUMBERS[int(i)] for i in p.rng.permutation(4)]
     kind = p.pick(("tin", "small ball", "cube", "small cube"))
@@ -310,7 +310,7 @@ def rack(p: Planner) -> Plan:
         p.add(f"in{i}", kind, (0.0, 0.0), colour, 0.0, on=("org", names[i]))
     p.add("loose", kind, p.jitter((-side * 0.3, -0.2), 0.03), colour)
     p.add("moved", p.pick(("cone", "can", "hydrant", "cricket ball")), p.jitter((side * 0.15, -0.22), 0.03))
-    extras(p, 1, ("drill", "bus", "trash can"))
+    p.extras(1, ("drill", "bus", "trash can"))
 
     def ask(v: Voice) -> None:
         j, word, by, other = v.a.judge, v.word("loose"), v.word("org"), v.word("moved")
@@ -336,7 +336,7 @@ def rack(p: Planner) -> Plan:
 
 def steps(p: Planner) -> Plan:
     """A stand of three steps, equal objects on two of them and one on the table."""
-    side = sign(p)
+    side = p.sign()
     p.add("stand", "steps", p.jitter((side * 0.18, 0.16), 0.02), turn=float(p.rng.uniform(-4, 4)), free=False)
     names = [LEVELS[int(i)] for i in p.rng.permutation(3)]
     kind = p.pick(("can", "cup", "cone", "hatchback_blue", "hydrant"))
@@ -345,7 +345,7 @@ def steps(p: Planner) -> Plan:
         p.add(f"on{i}", kind, (float(p.rng.uniform(-0.12, 0.12)), 0.0), colour, 0.0, on=("stand", names[i]))
     p.add("loose", kind, p.jitter((-side * 0.32, -0.05), 0.03), colour, 0.0)
     p.add("moved", p.pick(("tin", "small ball", "cube", "gear")), p.jitter((side * 0.25, -0.24), 0.03))
-    extras(p, 1, ("drill", "bus", "trash can", "barrel"))
+    p.extras(1, ("drill", "bus", "trash can", "barrel"))
 
     def ask(v: Voice) -> None:
         j, word, by, other = v.a.judge, v.word("loose"), v.word("stand"), v.word("moved")
