@@ -221,13 +221,11 @@ def _described(path: Path) -> LaunchDescription:
 def _arguments(description: LaunchDescription) -> dict[str, DeclareLaunchArgument]:
     found: dict[str, DeclareLaunchArgument] = {}
     for entity in description.entities:
-        declared = {}
         if isinstance(entity, DeclareLaunchArgument):
-            declared = {entity.name: entity}
+            found.setdefault(entity.name, entity)
         elif isinstance(entity, IncludeLaunchDescription):
-            declared = _arguments(_described(Path(entity.source.location)))
-        for name, each in declared.items():
-            found.setdefault(name, each)
+            included = _arguments(_described(Path(entity.source.location)))
+            found |= {name: each for name, each in included.items() if name not in found}
     return found
 
 
@@ -251,9 +249,6 @@ def _started(description: LaunchDescription, context: LaunchContext) -> Iterator
         else:
             expected, repair = "an action that the launcher knows", "extend spatial_vlm_ros/launcher"
             raise InputError("launch file", type(entity).__name__, expected, repair)
-
-
-# ------------------------------------------------------------------------------------------------ commands
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ USAGE = 2
 CRASHED = 70
 """Exit code of a node that ends with an unexpected error; EX_SOFTWARE of sysexits.h."""
 
-_ASKED = (signal.SIGINT, signal.SIGTERM)
-_FINAL = {0, CONFIGURATION, USAGE, *(-number for number in _ASKED), *(128 + number for number in _ASKED)}
+STOPPED = (signal.SIGINT, signal.SIGTERM)  # signals that end everything cleanly
+_FINAL = {0, CONFIGURATION, USAGE, *(-number for number in STOPPED), *(128 + number for number in STOPPED)}
 
 
 class Respawn:
@@ -50,11 +50,9 @@ class Respawn:
         return True
 
 
-STOPPED = (signal.SIGINT, signal.SIGTERM)  # signals that end everything cleanly
-
 _PATIENCE = 5.0  # seconds between two steps of ending a process
 _LAST_WORDS = 1.0  # seconds for output after the end: a grandchild may hold the pipe
-_ESCALATION = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+_ESCALATION = (*STOPPED, signal.SIGKILL)
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded before any fork
 
@@ -159,8 +157,7 @@ class _Supervisor:
         return 0
 
     async def _start(self, command: Command, life: Respawn, delay: float = 0.0) -> None:
-        if delay:
-            await asyncio.sleep(delay)
+        await asyncio.sleep(delay)
         if self._stop.is_set():
             return
         parent = os.getpid()
