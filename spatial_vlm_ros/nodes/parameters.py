@@ -85,8 +85,9 @@ def settings_of(values: Mapping[str, Any]) -> Settings:
 
 
 def keep(node: Node, *rooms: Any, only_fixed: bool = True) -> None:
-    """Refuse later changes of the parameters of some configurations, or only of the fixed ones."""
+    """Refuse later changes of the clock and of the parameters of some configurations, or only of the fixed ones."""
     kept = {name for name, (_, metadata) in declared(*rooms).items() if metadata.get("fixed") or not only_fixed}
+    kept.add("use_sim_time")
 
     def refuse(changes: Iterable[Parameter]) -> SetParametersResult:
         for change in changes:

@@ -136,7 +136,8 @@ def test_pages_that_show_a_file_of_another_folder_link_to_it() -> None:
 
 def test_every_test_that_a_page_names_is_there() -> None:
     there = {path.name for folder in ("test", "research/test") for path in (ROOT / folder).rglob("test_*.py")}
-    assert {name for path in pages() for name in re.findall(r"`(?:\w+/)*(test_\w+\.py)", text_of(path))} - there == set()
+    named = {name for path in pages() for name in re.findall(r"`(?:\w+/)*(test_\w+\.py)", text_of(path))}
+    assert named - there == set()
 
 
 def test_no_line_of_a_page_is_longer_than_130_characters() -> None:

@@ -319,7 +319,8 @@ def test_a_stranger_in_mid_goal_is_refused_and_the_next_proposal_says_so(still: 
         stranger.create_publisher(JointState, topic, 10)
     try:
         assert (still.end(picking).name, picking.result.moved) == ("SOURCE_CHANGED", False)
-        assert re.search(r"comes from (/stranger|a node of unknown name)", picking.result.status.message)
+        for words in (picking.result.status.message, still.record()[-1]["reason"]):
+            assert re.search(r"comes from (/stranger|a node of unknown name)", words)
     finally:
         still.graph.leave(stranger)
         still.again()

@@ -183,14 +183,17 @@ class ApprovalBroker:
             raise InputError("question", type(question).__name__, "a PersonQuestion", "build one from the resolution")
         self._open(ApprovalStage.ASKED, question, question.dialogue_id)
 
-    def wait(self, goal_id: str, cancelled: Callable[[], bool] = lambda: False) -> Decision:
-        """Wait for the decision, which may be a rejection; once `cancelled` is true, the proposal is withdrawn."""
+    def wait(self, goal_id: str, cancelled: Callable[[], str | bool] = lambda: False) -> Decision:
+        """Wait for the decision, which may be a rejection; once `cancelled` is true, the proposal is withdrawn.
+
+        What `cancelled` says is the reason on record; without words it is that the client has cancelled it.
+        """
         said = self._wait(goal_id, cancelled)
         if not isinstance(said, Decision):
             raise RejectedError(f"goal {goal_id}", "it is a question, not a proposal", "wait for its answer")
         return said
 
-    def wait_answer(self, dialogue_id: str, cancelled: Callable[[], bool] = lambda: False) -> PersonAnswer:
+    def wait_answer(self, dialogue_id: str, cancelled: Callable[[], str | bool] = lambda: False) -> PersonAnswer:
         """Wait for the answer to the open question; raises like `wait`."""
         said = self._wait(dialogue_id, cancelled)
         if not isinstance(said, PersonAnswer):
@@ -393,7 +396,7 @@ class ApprovalBroker:
             self._steps, self._pauses, self._back = steps, pauses, back
             self._show(stage, item, deadline=self._clock() + item.expires_after)
 
-    def _wait(self, id_: str, cancelled: Callable[[], bool]) -> Decision | PersonAnswer:
+    def _wait(self, id_: str, cancelled: Callable[[], str | bool]) -> Decision | PersonAnswer:
         while True:
             # Called without the lock, because it is the caller's code.
             gone = cancelled()
@@ -407,7 +410,7 @@ class ApprovalBroker:
                 if not gone:
                     self._changed.wait(_LOOK)
                     continue
-            self.withdraw(id_, "the client has cancelled it")
+            self.withdraw(id_, gone if isinstance(gone, str) else "the client has cancelled it")
 
     def _expire(self) -> None:
         view = self._view

@@ -334,7 +334,8 @@ class PlannerGate(Node):
         self._way.end()
         if goal.why and ending.status is Status.CANCELLED:
             status = Status.SOURCE_CHANGED if goal.why == self._sources.last else ending.status
-            ending = dataclasses.replace(ending, status=status, message=f"{goal.why}: {ending.message}")
+            message = ending.message if goal.why in ending.message else f"{goal.why}: {ending.message}"
+            ending = dataclasses.replace(ending, status=status, message=message)
         if ending.status is Status.SOURCE_CHANGED:
             self._unconfirmed = ending.message
         if self._held is not None:
@@ -394,7 +395,7 @@ class PlannerGate(Node):
             question = question_of(asked, config.approval_timeout, self._image)
             self._broker.ask(question)
             self._say(goal, PickStage.RESOLVING, f"asked: {asked.question}; {self._where_to_approve()}")
-            answer = self._broker.wait_answer(question.dialogue_id, cancelled)
+            answer = self._broker.wait_answer(question.dialogue_id, lambda: cancelled() and (goal.why or True))
             goal.words = Words(answer.text, goal.words.frame_of_reference, question.dialogue_id)
 
     def _reconcile(self, goal: _Goal) -> HeldObject | None:
@@ -474,7 +475,7 @@ class PlannerGate(Node):
         self._proposal.publish(self._asked)
         words = f"waiting for approval: {told(offer)}; {self._where_to_approve()}"
         self._say(goal, PickStage.WAITING_FOR_APPROVAL, words)
-        decision = self._broker.wait(goal.id, cancelled)
+        decision = self._broker.wait(goal.id, lambda: cancelled() and (goal.why or True))
         if not decision.approve:
             why = f"{decision.operator} rejected it{f': {decision.reason}' * bool(decision.reason)}"
             raise RejectedError(f"goal {goal.id}", why, "give the instruction in other words, or change the scene")

@@ -178,6 +178,8 @@ def test_a_waiting_gate_hears_of_the_decision_and_that_time_is_over(
 def test_what_is_cancelled_or_withdrawn_is_void(office: Any) -> None:
     broker, proposal = office.broker, office.proposed()
     refuses("has cancelled", broker.wait, proposal.goal_id, lambda: True, error=errors.CancelledError)
+    proposal = office.proposed()
+    refuses("a clock changed", broker.wait, proposal.goal_id, lambda: "a clock changed", error=errors.CancelledError)
     refuses("", broker.decide, office.says(proposal), error=errors.CancelledError)
     assert office.events()[-2:] == ["WITHDRAWN", "REFUSED"]
     proposal, decision = office.approved()
