@@ -98,7 +98,7 @@ def test_a_frame_folder_is_published_bit_by_bit_and_its_pose_once(ears: Ears, pl
     assert (sent.header.frame_id, sent.child_frame_id) == ("base_link", FIXED.child)
     place = sent.transform.translation
     assert (place.x, place.y, place.z) == pytest.approx(FIXED.translation.tolist(), abs=1e-9)
-    for name, value in (("width", 1280), ("rate", 2.0), ("world", "swapped")):
+    for name, value in (("width", 1280), ("rate", 2.0), ("world", "swapped"), ("use_sim_time", True)):
         (result,) = player.set_parameters([Parameter(name, value=value)])
         assert not result.successful
         assert f"{name} is read when the node starts" in result.reason

@@ -256,7 +256,7 @@ def test_how_many_ways_failed_and_how_many_were_not_free_is_told_and_bounded() -
 def test_failure_without_a_reason_sends_to_the_log_of_move_group() -> None:
     client = AskedClient(None, {"attempts": 1}, **dict.fromkeys(PHASES, FAILURE))
     with pytest.raises(
-        errors.PlanningFailedError, match=r"Clear the space .*see move_group's log: since Jazzy"
+        errors.PlanningFailedError, match=r"attached: 'camera'. Clear .*see move_group's log: since Jazzy"
     ) as caught:
         client.plan(scene(), OWN)
     assert caught.value.number == FAILURE

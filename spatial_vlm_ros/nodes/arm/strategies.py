@@ -363,4 +363,7 @@ class Strategies:
             repair += f"; {meaning_of(number).sentence.partition('; ')[2]}"
         if unfree:
             more += f"; not planned: {'; '.join(words for _, words in unfree)}"
+        if self._carried:
+            others = ", ".join(repr(each.object.id) for each in self._carried)
+            more += f"; the robot carries what another program has attached: {others}"
         return PlanningFailedError(name, "; ".join(reasons) + more, repair, number)
