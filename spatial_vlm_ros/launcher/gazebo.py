@@ -20,6 +20,7 @@ Quaternion = tuple[float, float, float, float]
 _BODY_R_OPTICAL: Quaternion = (-0.5, 0.5, -0.5, 0.5)
 _FRAMES = ("frame_id", "gz_frame_id", "ignition_frame_id")  # from the newest name to the oldest
 _REPAIR = "write it in the form of worlds/chicks.sdf"
+_FARTHEST = 1e6  # metres, or radians
 _POSE = "give the pose as x y z roll pitch yaw"
 
 
@@ -63,9 +64,11 @@ def camera_mount(path: Path) -> Mount:
         if pose.attrib:
             raise FileError(path, f"unsupported attributes {', '.join(pose.attrib)}", _POSE, place)
         try:
-            x, y, z, roll, pitch, yaw = (float(word) for word in (pose.text or "").split())
+            x, y, z, roll, pitch, yaw = numbers = [float(word) for word in (pose.text or "").split()]
         except ValueError as error:
             raise FileError(path, repr(pose.text), _POSE, place) from error
+        if not all(abs(number) < _FARTHEST for number in numbers):  # nor NaN
+            raise FileError(path, repr(pose.text), _POSE, place)
         qx, qy, qz, qw = orientation
         x, y, z, _ = multiplied(multiplied(orientation, (x, y, z, 0.0)), (-qx, -qy, -qz, qw))
         position = (position[0] + x, position[1] + y, position[2] + z)

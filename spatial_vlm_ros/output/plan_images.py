@@ -30,6 +30,7 @@ _WIDE = 640  # pixels: narrower scene images are enlarged to this width, which i
 _EDGE = 28.0  # pixels around the content of a view
 _HEAD = 30.0  # pixels above it, for the title
 _LETTERS = 13.0
+_FARTHEST = 1000.0  # metres: what a motion may be away
 _NEAR = 0.05  # metres in front of the camera; nearer parts are not drawn
 _LEAST = 0.3  # least extent of a view, metres
 _STEPS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)  # metres between lines of the raster
@@ -49,10 +50,20 @@ def motion_from(data: bytes) -> PlannedMotion:
     import msgspec
 
     try:
-        return msgspec.json.decode(data, type=PlannedMotion)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        motion = msgspec.json.decode(data.decode("ascii"), type=PlannedMotion)
+        poses = [pose for frame in motion.frames for pose in (*frame.links, frame.target, *frame.others)]
+        poses += [motion.camera.pose] if motion.camera is not None else []
+        points = [*motion.tip_path, *(point for link in motion.links for point in link.vertices)]
+        points += [side for box in motion.boxes for side in (box.solid.centre, box.solid.size)]
+        if any(abs(number) > _FARTHEST for place in (*poses, *points) for number in place):
+            raise ValueError(f"a place more than {_FARTHEST:g} m away")
+        shapes = {len(motion.links)} | {len(frame.links) for frame in motion.frames}
+        if len(shapes) > 1 or not all(link.vertices for link in motion.links) or not all(any(p[3:]) for p in poses):
+            raise ValueError("links without a shape or a pose")
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         expected, repair = "JSON in the form stored with the audit log", "use the same package version on both sides"
         raise InputError("planned motion", str(error), expected, repair) from error
+    return motion
 
 
 def draw_on_scene(motion: PlannedMotion, image: bytes) -> Rgb:

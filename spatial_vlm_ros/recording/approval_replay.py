@@ -18,7 +18,7 @@ import msgspec
 
 from spatial_vlm_ros.budgets import LONGEST_LINE
 from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError, UnknownNameError
-from spatial_vlm_ros.files.reading import check_regular, read_bytes, read_lines
+from spatial_vlm_ros.files.reading import read_bytes, read_lines
 from spatial_vlm_ros.files.writing import new_folder, write_bytes, write_text
 from spatial_vlm_ros.manipulation.approval.audit import files_of, verify
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
@@ -32,8 +32,13 @@ _OF_PREVIEW = ("above", "side", "scene", "motion", "plan")
 _SAME_PLACE = 1e-4  # metres: kept positions are rounded to 1e-5
 _RECORD = "pass the record that the planner gate wrote"
 _LARGEST = 64 * 1024 * 1024  # bytes of a kept file
+_PHASE = msgspec.defstruct("_Phase", [("name", str), ("duration", float), ("estimated", bool, False),
+                                      ("clearance", float | None, None), ("nearest", str, "")])  # fmt: skip
+_PREVIEW = msgspec.defstruct("_Preview", [("phases", list[_PHASE], [])])
 _TOLD = [("goal_id", str), ("sentence", str), ("plan_hash", str), ("scene_stamp_ns", int), ("answered", str | None)]
-_CONTENT = msgspec.defstruct("_Content", [*_TOLD, ("preview", dict[str, Any] | None, None)])
+_WORDS = [(name, str, "") for name in ("answer", "seen_from", "target_label", "target_id")]
+_SHOWN = [("warnings", list[str], []), ("preview", _PREVIEW | None, None)]
+_CONTENT = msgspec.defstruct("_Content", [*_TOLD, *_WORDS, *_SHOWN])
 _LINE = msgspec.defstruct("_Line", [("event", str), ("utc", str), ("goal_id", str | None, None)])
 _PROPOSED = msgspec.defstruct("_Proposed", [("content", _CONTENT)], bases=(_LINE,), kw_only=True)
 
@@ -73,7 +78,6 @@ class ProposalRecord:
 
 def proposals(record: str | Path) -> tuple[ProposalRecord, ...]:
     """All proposals of a record, oldest first."""
-    check_regular(record, _RECORD)
     cut_short = verify(record).cut_short
     found: dict[str, ProposalRecord] = {}
     for number, raw in read_lines(record, _RECORD, LONGEST_LINE):
@@ -139,6 +143,7 @@ def check_proposal(
         try:
             motion = motion_from(files["motion"])
         except InputError as error:
+            del files["motion"]
             return files, [*checks, RecordCheck("the motion is readable", False, str(error))]
         wanted = (content["plan_hash"], content["scene_stamp_ns"], content["answered"] or content["sentence"])
         same = (motion.plan_hash, motion.stamp_ns, motion.instruction) == wanted
@@ -195,11 +200,12 @@ def write_page(
     templates = templates_of(_APPROVAL / "templates")
     templates.filters["line"] = lambda words: "".join(c if c.isprintable() else "\ufffd" for c in str(words))
     kept, static = dict(proposal.kept()), _APPROVAL / "static"
+    content = msgspec.convert(proposal.content, _CONTENT)
     names = {name: f"{name}{Path(str(kept[name]['file'])).suffix}" for name in files}
     shown = {name: names.get(name, "") for name in ("camera", *_OF_PREVIEW)} if "motion" in files else None
     text = templates.get_template("record.html.j2").render(
-        content=proposal.content,
-        preview=proposal.content.get("preview"),
+        content=content,
+        preview=content.preview,
         shown=shown,
         events=[{"operator": "", "outcome": "", "reason": "", **line} for line in proposal.events],
         checks=checks,

@@ -23,6 +23,7 @@ from spatial_vlm_ros.doctor.bags import examine_files
 from spatial_vlm_ros.doctor.findings import Severity
 from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.launcher import gazebo, wiring
+from spatial_vlm_ros.manipulation.approval.audit import verify
 from spatial_vlm_ros.manipulation.planning.robot_model import load, read_hulls
 from spatial_vlm_ros.recording import frame_folder
 from spatial_vlm_ros.recording.bags.topics import open_bag
@@ -62,6 +63,7 @@ READERS: dict[str, Callable[[Path], Any]] = {
     "world": gazebo.camera_mount,
     "bag": _bag,
     "doctor": _doctor,
+    "record": verify,
 }
 
 

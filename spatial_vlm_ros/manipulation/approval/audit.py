@@ -21,7 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from spatial_vlm_ros.budgets import LONGEST_LINE
 from spatial_vlm_ros.errors import AuditError, FileError
+from spatial_vlm_ros.files.reading import open_regular
 
 FIRST = "0" * 64
 """Previous hash in the first line."""
@@ -163,9 +165,11 @@ def verify(path: str | Path) -> Verified:
     previous, number, unfinished = FIRST, 0, None
     cut_short: list[int] = []
     try:
-        with Path(path).open("rb") as file:
-            for number, raw in enumerate(file, 1):
+        with open_regular(path, "pass the path of the audit log") as file:
+            for number, raw in enumerate(iter(lambda: file.readline(LONGEST_LINE + 2), b""), 1):
                 line = raw.removesuffix(b"\n")
+                if len(line) > LONGEST_LINE:
+                    raise FileError(path, f"a line has more than {LONGEST_LINE} bytes", repair, f"line {number}")
                 record = None
                 with contextlib.suppress(ValueError, RecursionError):
                     record = json.loads(line)

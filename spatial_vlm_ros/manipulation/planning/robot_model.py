@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import DependencyError, FileError, InputError
 from spatial_vlm_ros.extras import install
-from spatial_vlm_ros.files.documents import parse_xml, read_xml
+from spatial_vlm_ros.files.documents import DEEPEST_XML, LARGEST_XML, parse_xml, read_xml
 from spatial_vlm_ros.files.reading import MIB, check_regular
 from spatial_vlm_ros.manipulation.planning.hulls import Hull, LinkHull, remove_self, self_mask, spread_over_sphere
 from spatial_vlm_ros.parameters import DESCRIPTION_TOPIC, DepthConfig, StreamConfig
@@ -41,6 +41,8 @@ _THIN = 1e-3  # share of its size: a thinner mesh may have no volume
 _PACKAGE = "package://"
 _MOST_LINKS = 2000  # a humanoid with hands has about 100; Pinocchio's reader ends the process on a chain of 40,000
 _LARGEST_MESH = 64 * MIB
+_MESHES = (".stl", ".dae", ".obj")
+_FARTHEST = 1000.0  # metres from the origin of a link
 _MOST_TRIANGLES = 3000  # of a mesh that are read to see its surface: each takes a call
 
 
@@ -164,15 +166,24 @@ def model_and_geometry_of(
     pin, name = load("pinocchio"), path or "robot_description"
     folders = package_folders(path or "/")
     for link in root.iter("link"):  # Pinocchio's error does not say where it searched for a mesh
-        for mesh in link.findall(f"{kind}/geometry/mesh"):
-            filename, field = mesh.get("filename", ""), f"link {link.get('name')!r}"
+        for shape in link.findall(f"{kind}/geometry/*"):
+            filename, field = shape.get("filename", ""), f"link {link.get('name')!r}"
+            if shape.tag != "mesh":
+                sizes = " ".join(shape.get(key, "") for key in ("size", "radius", "length")).split()
+                if any(size.startswith("-") for size in sizes):
+                    raise FileError(name, f"a {shape.tag} of {' '.join(sizes)}", "give sizes above 0, in metres", field)
+                continue
             file = mesh_file(filename, path, folders)
             if file is None:
                 repair = (
                     "source the workspace that has its package, or set ROS_PACKAGE_PATH to the folder that holds it"
                 )
                 raise FileError(name, f"mesh {filename!r} was not found", repair, field)
+            if file.suffix.lower() not in _MESHES:
+                raise FileError(name, f"mesh {filename!r} is of another kind", "use an STL, DAE or OBJ file", field)
             check_regular(file, "use a mesh for collisions: a few thousand triangles are enough", _LARGEST_MESH)
+            if file.suffix.lower() == ".dae":
+                _check_collada(file)
     if turns is not None:
         root = copy.deepcopy(root)
         for joint in root.findall("joint"):
@@ -200,7 +211,8 @@ def model_and_geometry_of(
         # `buildConvexHull` crashes if all points lie in a plane.
         points = np.asarray(mesh.vertices(), np.float64)
         middle = points.mean(axis=0)
-        if len(points) < 4 or np.linalg.svd(points - middle, compute_uv=False)[2] <= _THIN * np.ptp(points):
+        is_near = len(points) > 3 and np.abs(points).max() <= _FARTHEST  # nor NaN
+        if not is_near or np.linalg.svd(points - middle, compute_uv=False)[2] <= _THIN * np.ptp(points):
             _hull(str(model.frames[part.parentFrame].name), [points])
         mesh.buildConvexHull(True, "Qt")
         part.geometry = mesh.convex
@@ -263,8 +275,29 @@ def mesh_file(name: str, path: Path | None, folders: Sequence[str]) -> Path | No
     return None
 
 
+def _check_collada(path: Path) -> None:
+    """Check what the names of nodes and geometries in a mesh lead to: its reader follows them without a limit."""
+    repair = "write it out as one geometry: a few thousand triangles are enough"
+    root, left = read_xml(path, repair), 2 * LARGEST_XML
+    named: dict[str, list[Element]] = {}
+    for element in root.iter():
+        for key in {element.get("id", ""), element.get("name", "")} - {""}:
+            named.setdefault(f"#{key}", []).append(element)
+    waiting = [(root, 0)]
+    while waiting:
+        element, depth = waiting.pop()
+        left -= 20 + len(element.text or "")
+        if depth > DEEPEST_XML or left < 0:
+            raise FileError(path, "its nodes hold one another, or the same geometry too often", repair)
+        is_name = element.tag.rpartition("}")[2] in ("instance_node", "instance_geometry")
+        meant = named.get(element.get("url", ""), []) if is_name else []
+        waiting += [(each, depth + 1) for each in (*element, *meant)]
+
+
 def _hull(link: str, points: Sequence[Floats]) -> Hull:
     try:
+        if not all(np.abs(each).max(initial=0.0) <= _FARTHEST for each in points):  # nor NaN
+            raise InputError("", "points farther away", f"at most {_FARTHEST:g} m from the origin of the link", "")
         return Hull(np.concatenate(points))
     except InputError as error:
         repair = "give the link a collision geometry with a volume"

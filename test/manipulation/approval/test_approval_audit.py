@@ -82,6 +82,8 @@ PROPOSED = {"goal_id": "g", "sentence": "the mug", "plan_hash": "0" * 64, "scene
         ({"content": {**PROPOSED, "preview": []}}, r"line 7 \$\.content\.preview: Expected `object \| null`"),
         ({"content": {**PROPOSED, "preview": {"plan": {"file": "x"}}}}, "FAILED  file of the plan is as recorded"),
         ({"content": {**PROPOSED, "picture": {"sha256": "x", "file": []}}}, "FAILED  file of the camera is as"),
+        ({"content": {**PROPOSED, "warnings": 5}}, r"line 7 \$\.content\.warnings: Expected `array`"),
+        ({"content": {**PROPOSED, "preview": {"phases": [{"name": "a"}]}}}, r"\.phases\[0\]: Object missing required"),
         ({"content": PROPOSED, "goal_id": []}, r"line 7 \$\.goal_id: Expected `str \| null`"),
     ],
 )
@@ -97,6 +99,8 @@ def test_a_line_that_is_no_object_and_that_a_restart_has_noted_is_passed_over(pa
     with AuditLog(path) as log:
         log.add("PROPOSED", content=PROPOSED)
     assert "1 proposals; the record is complete" in CliRunner().invoke(main, ["audit", str(path)]).output
+    page = CliRunner().invoke(main, ["audit", str(path), "--goal", "g", "--out", str(path.parent / "shown")])
+    assert page.exit_code == 0, page.output
 
 
 def test_what_the_chain_does_not_show_the_last_hash_does(path: Path) -> None:

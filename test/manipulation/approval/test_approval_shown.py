@@ -263,6 +263,15 @@ def test_images_that_are_not_of_the_motion_show(office: Any, shown: Proposal) ->
     assert [check.what for check in checks if not check.holds] == ["the image above matches the drawing of the motion"]
 
 
+@pytest.mark.parametrize("changed", tables(__file__)["spoilt"])
+def test_a_motion_that_cannot_be_drawn_is_said(office: Any, shown: Proposal, tmp_path: Path, changed: Any) -> None:
+    motion = json.dumps(json.loads(shown.preview.motion) | changed, ensure_ascii=False).encode()
+    office.broker.propose(dataclasses.replace(shown, **preview_of(shown, motion=motion)))
+    said = CliRunner().invoke(main, ["audit", str(office.audit.path), "--goal", GOAL, "--out", str(tmp_path / "shown")])
+    assert said.exit_code == 1
+    assert "FAILED  the motion is readable" in said.output
+
+
 def test_the_command_lists_and_writes_a_page(record: Path, tmp_path: Path) -> None:
     runner = CliRunner()
     listed = runner.invoke(main, ["audit", str(record)])
