@@ -24,6 +24,7 @@ from typing import Any
 from spatial_vlm_ros.budgets import LONGEST_LINE
 from spatial_vlm_ros.errors import AuditError, FileError
 from spatial_vlm_ros.files.reading import open_regular
+from spatial_vlm_ros.files.writing import PART
 
 FIRST = "0" * 64
 """Previous hash in the first line."""
@@ -63,6 +64,8 @@ class AuditLog:
         self._broken: str | None = None
         self._fd = _opened(self.path)
         try:
+            for left in files_of(self.path).glob(f".*{PART}"):  # by a process that was killed
+                left.unlink(missing_ok=True)
             self._previous, cut_short = _last_hash(self._fd)
             if cut_short:
                 _write_all(self._fd, b"\n")
@@ -117,7 +120,7 @@ class AuditLog:
             path = folder / name
             if path.is_file() and path.read_bytes() == data:
                 return name
-            unfinished = folder / f".{name}.{os.getpid()}.{threading.get_ident()}"
+            unfinished = folder / f".{name}.{os.getpid()}.{threading.get_ident()}{PART}"
             unfinished.unlink(missing_ok=True)
             fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:

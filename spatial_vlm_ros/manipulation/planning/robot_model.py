@@ -40,8 +40,8 @@ _AROUND = 24  # corners of the prism around a cylinder: it is larger by at most 
 _THIN = 1e-3  # share of its size: a thinner mesh may have no volume
 _PACKAGE = "package://"
 _MOST_LINKS = 2000  # a humanoid with hands has about 100; Pinocchio's reader ends the process on a chain of 40,000
-_LARGEST_MESH = 64 * MIB
-_MESHES = (".stl", ".dae", ".obj")
+_LARGEST_MESH = {".stl": 64 * MIB, ".dae": LARGEST_XML, ".obj": 8 * MIB}
+"""Bytes by kind; a face of 8 bytes in an OBJ file takes more than 700 when it is read."""
 _FARTHEST = 1000.0  # metres from the origin of a link
 _MOST_TRIANGLES = 3000  # of a mesh that are read to see its surface: each takes a call
 
@@ -179,9 +179,10 @@ def model_and_geometry_of(
                     "source the workspace that has its package, or set ROS_PACKAGE_PATH to the folder that holds it"
                 )
                 raise FileError(name, f"mesh {filename!r} was not found", repair, field)
-            if file.suffix.lower() not in _MESHES:
+            largest = _LARGEST_MESH.get(file.suffix.lower())
+            if largest is None:
                 raise FileError(name, f"mesh {filename!r} is of another kind", "use an STL, DAE or OBJ file", field)
-            check_regular(file, "use a mesh for collisions: a few thousand triangles are enough", _LARGEST_MESH)
+            check_regular(file, "use a mesh for collisions: a few thousand triangles are enough", largest)
             if file.suffix.lower() == ".dae":
                 _check_collada(file)
     if turns is not None:
@@ -297,7 +298,7 @@ def _check_collada(path: Path) -> None:
 def _hull(link: str, points: Sequence[Floats]) -> Hull:
     try:
         if not all(np.abs(each).max(initial=0.0) <= _FARTHEST for each in points):  # nor NaN
-            raise InputError("", "points farther away", f"at most {_FARTHEST:g} m from the origin of the link", "")
+            raise InputError(link, "points farther away", f"at most {_FARTHEST:g} m from the origin of the link", "")
         return Hull(np.concatenate(points))
     except InputError as error:
         repair = "give the link a collision geometry with a volume"

@@ -76,7 +76,8 @@ def read_familiarity(folder: Path) -> Familiarity | None:
     except FileError:
         raise
     except (ValueError, KeyError, TypeError) as error:
-        raise FileError(path, f"{type(error).__name__}: {error}", _REPAIR) from error
+        reason = error.got if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+        raise FileError(path, reason, _REPAIR) from error
 
 
 def pooled(features: npt.NDArray[np.float32], box: Letterbox) -> _Array:

@@ -21,6 +21,7 @@ from spatial_vlm_ros.cli.live import print_progress
 from spatial_vlm_ros.cli.main import main
 from spatial_vlm_ros.cli.up import _link
 from spatial_vlm_ros.errors import AuditError, FileError
+from spatial_vlm_ros.files.writing import PART
 from spatial_vlm_ros.manipulation.approval import audit
 from spatial_vlm_ros.manipulation.approval.address import PageAddress, address_in, forget_link, keep_secret, page_file
 from spatial_vlm_ros.manipulation.approval.audit import FIRST, AuditLog, verify
@@ -118,6 +119,15 @@ def test_a_line_cut_short_by_a_crash_is_kept_and_noted(path: Path, cut: int) -> 
         log.add("EVENT")
     verified = verify(path)
     assert (verified.lines, verified.cut_short) == (7, (5,))
+
+
+def test_what_a_killed_process_left_is_removed_and_what_it_kept_is_not(path: Path) -> None:
+    with AuditLog(path) as log:
+        kept = audit.files_of(path) / log.keep(b"{}")
+    left = kept.with_name(f".{kept.name}.1.1{PART}")
+    left.write_bytes(b"{")
+    AuditLog(path).close()
+    assert (left.exists(), kept.exists()) == (False, True)
 
 
 def test_writers_on_many_threads_lose_nothing(tmp_path: Path, aside: Callable[..., Callable[[], Any]]) -> None:
