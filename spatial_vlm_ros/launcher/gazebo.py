@@ -65,10 +65,10 @@ def camera_mount(path: Path) -> Mount:
             raise FileError(path, f"unsupported attributes {', '.join(pose.attrib)}", _POSE, place)
         try:
             x, y, z, roll, pitch, yaw = numbers = [float(word) for word in (pose.text or "").split()]
+            if not all(abs(number) < _FARTHEST for number in numbers):  # nor NaN
+                raise ValueError
         except ValueError as error:
             raise FileError(path, repr(pose.text), _POSE, place) from error
-        if not all(abs(number) < _FARTHEST for number in numbers):  # nor NaN
-            raise FileError(path, repr(pose.text), _POSE, place)
         qx, qy, qz, qw = orientation
         x, y, z, _ = multiplied(multiplied(orientation, (x, y, z, 0.0)), (-qx, -qy, -qz, qw))
         position = (position[0] + x, position[1] + y, position[2] + z)

@@ -21,6 +21,7 @@ from spatial_vlm_ros.errors import FileError, InputError, SpatialVlmError, Unkno
 from spatial_vlm_ros.files.reading import read_bytes, read_lines
 from spatial_vlm_ros.files.writing import new_folder, write_bytes, write_text
 from spatial_vlm_ros.manipulation.approval.audit import files_of, verify
+from spatial_vlm_ros.manipulation.approval.proposal import Phase
 from spatial_vlm_ros.manipulation.arm_kinematics import kinematics_of
 from spatial_vlm_ros.manipulation.planned_motion import PlannedMotion
 from spatial_vlm_ros.output.plan_images import draw_on_scene, draw_plan_view, motion_from, png, same_pixels
@@ -32,9 +33,7 @@ _OF_PREVIEW = ("above", "side", "scene", "motion", "plan")
 _SAME_PLACE = 1e-4  # metres: kept positions are rounded to 1e-5
 _RECORD = "pass the record that the planner gate wrote"
 _LARGEST = 64 * 1024 * 1024  # bytes of a kept file
-_PHASE = msgspec.defstruct("_Phase", [("name", str), ("duration", float), ("estimated", bool, False),
-                                      ("clearance", float | None, None), ("nearest", str, "")])  # fmt: skip
-_PREVIEW = msgspec.defstruct("_Preview", [("phases", list[_PHASE], [])])
+_PREVIEW = msgspec.defstruct("_Preview", [("phases", list[Phase], [])])
 _TOLD = [("goal_id", str), ("sentence", str), ("plan_hash", str), ("scene_stamp_ns", int), ("answered", str | None)]
 _WORDS = [(name, str, "") for name in ("answer", "seen_from", "target_label", "target_id")]
 _SHOWN = [("warnings", list[str], []), ("preview", _PREVIEW | None, None)]

@@ -40,8 +40,7 @@ _AROUND = 24  # corners of the prism around a cylinder: it is larger by at most 
 _THIN = 1e-3  # share of its size: a thinner mesh may have no volume
 _PACKAGE = "package://"
 _MOST_LINKS = 2000  # a humanoid with hands has about 100; Pinocchio's reader ends the process on a chain of 40,000
-_LARGEST_MESH = {".stl": 64 * MIB, ".dae": LARGEST_XML, ".obj": 8 * MIB}
-"""Bytes by kind; a face of 8 bytes in an OBJ file takes more than 700 when it is read."""
+_LARGEST_MESH = {".stl": 64 * MIB, ".dae": LARGEST_XML, ".obj": 8 * MIB}  # a face of an OBJ takes 700 bytes
 _FARTHEST = 1000.0  # metres from the origin of a link
 _MOST_TRIANGLES = 3000  # of a mesh that are read to see its surface: each takes a call
 
