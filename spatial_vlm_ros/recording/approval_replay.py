@@ -36,7 +36,7 @@ _LARGEST = 64 * 1024 * 1024  # bytes of a kept file
 _PREVIEW = msgspec.defstruct("_Preview", [("phases", list[Phase], [])])
 _TOLD = [("goal_id", str), ("sentence", str), ("plan_hash", str), ("scene_stamp_ns", int), ("answered", str | None)]
 _WORDS = [(name, str, "") for name in ("answer", "seen_from", "target_label", "target_id")]
-_SHOWN = [("warnings", list[str], []), ("preview", _PREVIEW | None, None)]
+_SHOWN: list[tuple[str, Any, Any]] = [("warnings", list[str], []), ("preview", _PREVIEW | None, None)]
 _CONTENT = msgspec.defstruct("_Content", [*_TOLD, *_WORDS, *_SHOWN])
 _LINE = msgspec.defstruct("_Line", [("event", str), ("utc", str), ("goal_id", str | None, None)])
 _PROPOSED = msgspec.defstruct("_Proposed", [("content", _CONTENT)], bases=(_LINE,), kw_only=True)
@@ -199,7 +199,7 @@ def write_page(
     templates = templates_of(_APPROVAL / "templates")
     templates.filters["line"] = lambda words: "".join(c if c.isprintable() else "\ufffd" for c in str(words))
     kept, static = dict(proposal.kept()), _APPROVAL / "static"
-    content = msgspec.convert(proposal.content, _CONTENT)
+    content: Any = msgspec.convert(proposal.content, _CONTENT)
     names = {name: f"{name}{Path(str(kept[name]['file'])).suffix}" for name in files}
     shown = {name: names.get(name, "") for name in ("camera", *_OF_PREVIEW)} if "motion" in files else None
     text = templates.get_template("record.html.j2").render(
