@@ -174,7 +174,7 @@ def asked(folder: Path, **options: str) -> Putting:
 def assert_same(found: Answers, folder: Path, put: Putting) -> None:
     for (text, score), (expected, by, _) in zip(found, by_hand(folder, put), strict=True):
         assert text == expected
-        assert score is None or score == pytest.approx(by, rel=1e-4)
+        assert score is None or score == pytest.approx(by, rel=1e-6)
 
 
 def scores(found: Answers) -> list[float]:
@@ -214,7 +214,7 @@ def test_a_remedy_is_the_one_put_on_by_hand(plain: Answers, folder: Path, kind: 
     found = answers(load(folder, **options, allow_untrained="yes"))
     assert_same(found, folder, asked(folder, **options))
     assert found != plain
-    assert scores(found) != scores(plain)
+    assert scores(found) != pytest.approx(scores(plain), rel=1e-6)
 
 
 def test_rows_that_pad_the_vocabulary_do_not_count_for_the_mean(folder: Path, kind: str, tmp_path: Path) -> None:
@@ -228,17 +228,6 @@ def test_rows_that_pad_the_vocabulary_do_not_count_for_the_mean(folder: Path, ki
     model.save_pretrained(padded)
     found = scores(answers(load(padded, norm_dose="0.1", allow_untrained="yes")))
     assert found == pytest.approx([score for _, score, _ in by_hand(padded, asked(folder, norm_dose="0.1"))], rel=1e-4)
-
-
-def test_scores_are_those_of_the_tokens_that_were_decoded(folder: Path) -> None:
-    before, changes = [score for _, score, _ in by_hand(folder, asked(folder))], []
-    for alpha in ("0.0", "4.0", "20.0"):
-        expected = [score for _, score, _ in by_hand(folder, asked(folder, attention=alpha))]
-        for (_, got), right, plain in zip(answers(load(folder, attention=alpha)), expected, before, strict=True):
-            if got is not None:
-                assert got == pytest.approx(right, rel=1e-6)
-                changes.append(abs(right - plain))
-    assert max(changes) > 1e-5
 
 
 @pytest.mark.parametrize("threshold", [0.0, 1.0])
