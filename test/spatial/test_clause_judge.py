@@ -92,12 +92,6 @@ def test_a_report_changes_nothing_but_the_report(asked: Asked, two_sides: Render
     assert "judge" in answer.timings_ms
 
 
-def test_an_answer_that_the_model_shares_is_confirmed(asked: Asked, two_sides: Rendering) -> None:
-    answer, _ = asked(two_sides, BEHIND, behind, {"behind": GOOD})
-    assert effect(answer) == (OK, "far", "confirmed")
-    assert resolution_from_json(resolution_json(answer)) == answer
-
-
 @pytest.mark.parametrize("slope", [None, 0.0, -1.0])
 def test_a_model_not_measured_or_mostly_wrong_is_reported(asked: Asked, two_sides: Rendering, slope: Any) -> None:
     known = None if slope is None else {"behind": JudgeCalibration(slope, 0.01, 0.0, 400, 200)}
@@ -189,6 +183,7 @@ def test_opinions_on_all_confirm(asked: Asked, tabletop: Table, silent: tuple[st
     seen = tabletop.scene(TWO_CLAUSES)
     answer, _ = asked(seen, BOTH, lambda *one: None if one[:2] == silent else true(*one), known)
     assert effect(answer) == (OK, "far", expected)
+    assert resolution_from_json(resolution_json(answer)) == answer
 
 
 TILTED = "cup cup 0 0; ball ball 0.03 -0.1; can near 0 -0.2; can far -0.02 0.2"
