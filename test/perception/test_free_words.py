@@ -10,6 +10,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import worker_models
 from tables import called, tables
 
 from spatial_vlm_ros import errors, types
@@ -277,26 +278,13 @@ FREE_FORM = config_from({"language": {"free_form": "ask_model"}})
 Box = tuple[float, float, float, float]
 
 
-class Cuts(GivenDetections):
-    def __init__(self, place: NamedObject, mask: types.Mask | None) -> None:
-        super().__init__(())
-        self.place, self.mask = place, mask
-
-    def refer(self, _: types.Rgb, words: str) -> tuple[NamedObject, ...]:
-        assert words == ADORED
-        return (self.place,)
-
-    def masked(self, _: types.Rgb, detections: Sequence[types.Detection]) -> tuple[types.Detection, ...]:
-        return tuple(dataclasses.replace(one, mask=self.mask) for one in detections)
-
-
 def look(tabletop: Any, *bodies: Body, **world: Any) -> tuple[types.RgbdFrame, dict[str, types.Detection]]:
     seen: Rendering = tabletop.see(*bodies, **world)
     return noisy(seen.frame, np.random.default_rng(0)), {one.id: one for one in seen.detections}
 
 
 def answered(frame: types.RgbdFrame, place: NamedObject, *given: types.Detection, mask: Any = None) -> Answered:
-    return Resolver(FREE_FORM, Cuts(place, mask)).look_at(frame, given).ask(ADORED)
+    return Resolver(FREE_FORM, worker_models.Masking(mask, place)).look_at(frame, given).ask(ADORED)
 
 
 def told_of(frame: types.RgbdFrame, box: Sequence[float], *given: types.Detection, mask: Any = None) -> Any:

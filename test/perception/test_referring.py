@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import worker_models
 from tables import tables
+from worker_models import Masking
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import CancelledError, DomainMismatchError, InputError, ModelError, UnknownNameError
@@ -129,29 +130,19 @@ def block(x0: int, y0: int, x1: int, y1: int) -> Mask:
     return mask
 
 
-class Gives:
-    def __init__(self, mask: Mask | Exception | None) -> None:
-        self.mask = mask
-
-    def masked(self, _: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-        if isinstance(self.mask, Exception):
-            raise self.mask
-        return tuple(replace(one, mask=self.mask) for one in detections)
-
-
 def test_a_mask_that_fits_becomes_the_objects() -> None:
-    made = with_mask(Gives(block(11, 11, 30, 30)), BLACK, BOX, 0.5)
+    made = with_mask(Masking(block(11, 11, 30, 30)), BLACK, BOX, 0.5)
     assert made.mask is not None
     assert made.box_xyxy == (11, 11, 30, 30)
-    made = with_mask(Gives(block(15, 15, 40, 40)), BLACK, POINT, 0.5)
+    made = with_mask(Masking(block(15, 15, 40, 40)), BLACK, POINT, 0.5)
     assert (made.box_xyxy, made.pointed) == ((15, 15, 40, 40), False)
 
 
 @pytest.mark.parametrize(("cut", "pointed"), TABLES["unfit"])
 def test_a_mask_that_does_not_fit_leaves_the_object_to_depth(cut: list[int], pointed: bool) -> None:
     detection = POINT if pointed else BOX
-    assert with_mask(Gives(block(*cut)), BLACK, detection, 0.5) is detection
-    for model in (object(), Gives(None)):
+    assert with_mask(Masking(block(*cut)), BLACK, detection, 0.5) is detection
+    for model in (object(), Masking(None)):
         assert with_mask(model, BLACK, BOX, 0.5) is BOX
 
 
@@ -172,7 +163,7 @@ def test_a_mask_that_does_not_fit_leaves_the_object_to_depth(cut: list[int], poi
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_mask_that_is_none_is_the_models_failure_and_a_withdrawal_stays_one(mask: Any, words: str) -> None:
-    model: Any = Gives(mask)
+    model: Any = Masking(mask)
     if isinstance(mask, (list, np.ndarray)):
         made = type("Made", (), {"mask": mask})()  # no Detection takes it
         model = type("Model", (), {"masked": lambda *_: (made,)})()
@@ -180,7 +171,7 @@ def test_a_mask_that_is_none_is_the_models_failure_and_a_withdrawal_stays_one(ma
         with pytest.raises(ModelError, match=words):
             with_mask(model, BLACK, detection, 0.5)
     with pytest.raises(CancelledError):
-        with_mask(Gives(CancelledError("withdrawn")), BLACK, BOX, 0.5)
+        with_mask(Masking(CancelledError("withdrawn")), BLACK, BOX, 0.5)
 
 
 class Segments:
@@ -204,24 +195,11 @@ def test_boxes_and_points_are_put_to_the_model_of_masks_and_masks_stay() -> None
     assert with_mask(ComposedGrounder(mute, worker_models.pointing()), BLACK, BOX, 0.5) is BOX
 
 
-class Points(worker_models.Pointing):
-    def __init__(self, point: bool) -> None:
-        super().__init__(DETECTIONS)
-        self.point = point
-
-    def refer(self, _: Rgb, words: str) -> tuple[NamedObject, ...]:
-        x0, y0, x1, y1 = CUP.box_xyxy
-        at = ((x0 + x1) / 2, (y0 + y1) / 2)
-        return (NamedObject(words, None, at, None) if self.point else NamedObject(words, CUP.box_xyxy, None, None),)
-
-    def masked(self, _: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-        return tuple(replace(one, mask=CUP.mask) for one in detections)
-
-
 def test_what_a_model_points_at_is_measured_by_its_mask_and_a_failure_costs_one_request() -> None:
     known = Resolver().resolve(FRAME, "grab the cup", [CUP]).target
-    for point in (True, False):
-        answer = Resolver(FREE_FORM, Points(point)).resolve(FRAME, FREE)
+    x0, y0, x1, y1 = CUP.box_xyxy
+    for (place,) in (pointed(((x0 + x1) / 2, (y0 + y1) / 2)), boxed(CUP.box_xyxy)):
+        answer = Resolver(FREE_FORM, Masking(CUP.mask, place, DETECTIONS)).resolve(FRAME, FREE)
         assert answer.source == "model"
         assert (answer.target.pose, answer.target.size) == (known.pose, known.size)
     refused = Resolver(FREE_FORM, worker_models.cutting("fails")).resolve(FRAME, FREE)

@@ -18,7 +18,7 @@ from spatial_vlm_ros.perception.coordinates import NamedObject
 from spatial_vlm_ros.perception.grounder import Grounding
 from spatial_vlm_ros.perception.imported_detections import GivenDetections
 from spatial_vlm_ros.perception.judging import RelationQuestion
-from spatial_vlm_ros.types import Detection, NounPhrase, Rgb
+from spatial_vlm_ros.types import Detection, Mask, NounPhrase, Rgb
 
 
 def look(rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
@@ -208,6 +208,24 @@ class Pointing(GivenDetections):
 
     def refer(self, _: Rgb, words: str) -> tuple[NamedObject, ...]:
         return (NamedObject(words, self.box, None, None),)
+
+
+class Masking(GivenDetections):
+    """Refers to one place, and gives each object one mask, or fails with what it was given for one."""
+
+    def __init__(
+        self, mask: Mask | Exception | None, place: NamedObject | None = None, detections: Sequence[Detection] = ()
+    ) -> None:
+        super().__init__(detections)
+        self.mask, self.places = mask, (place,) if place else ()
+
+    def refer(self, _: Rgb, words: str) -> tuple[NamedObject, ...]:  # noqa: ARG002
+        return self.places
+
+    def masked(self, _: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
+        if isinstance(self.mask, Exception):
+            raise self.mask
+        return tuple(dataclasses.replace(one, mask=self.mask) for one in detections)
 
 
 class Cutting(Pointing):
