@@ -25,6 +25,20 @@ def rows(test: str, name: str) -> list[Any]:
     return [json.loads(line) for line in Path(test).with_name(f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
+def sections(test: str, name: str) -> dict[str, list[str]]:
+    """Heading → the indented lines below it, of `name`.txt beside the file of a test; "#" begins a comment."""
+    found: dict[str, list[str]] = {}
+    heading = ""
+    for line in Path(test).with_name(f"{name}.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("    "):
+            found[heading].append(line.strip())
+        elif line and not line.startswith("#"):
+            heading = line
+            assert heading not in found, "a heading that is there already"
+            found[heading] = []
+    return found
+
+
 def called(told: Any, functions: Mapping[str, Callable[..., Any]]) -> Any:
     """What a cell says: [function, arguments ...], an object of named arguments behind them, or a value."""
     if isinstance(told, dict):

@@ -6,11 +6,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
 from rendered_tables import Table, meant, without_depth
+from tables import sections
 
 from benchmarks.scenes import random_tabletop
 from spatial_vlm_ros.parameters import ResolverConfig
@@ -52,14 +52,12 @@ def two(tabletop: Table) -> Rendering:
 
 
 def read() -> list[tuple[str, list[tuple[str, str]]]]:
-    found, bodies = [], ""
-    for line in Path(__file__).with_name("dialogues.txt").read_text(encoding="utf-8").splitlines():
-        if line.startswith("    "):
-            turns = [turn.partition(" -> ") for turn in line.strip().split(" | ")]
+    found = []
+    for bodies, lines in sections(__file__, "dialogues").items():
+        for line in lines:
+            turns = [turn.partition(" -> ") for turn in line.split(" | ")]
             said = [[(words, led) for words in each.split("/")] for each, _, led in turns]
             found += [(bodies, list(dialogue)) for dialogue in itertools.product(*said)]
-        elif line and not line.startswith("#"):
-            bodies = line
     return found
 
 

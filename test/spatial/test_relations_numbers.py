@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from relation_scenes import LIMITS, PAIRWISE, VIEWER, Ground, Object, lay, margins, rounded, turned, with_front
-from tables import tables
+from tables import sections, tables
 
 from spatial_vlm_ros.errors import FrameUndefinedError
 from spatial_vlm_ros.geometry.rotation import rigid_matrix
@@ -28,18 +28,6 @@ from spatial_vlm_ros.types.held import HELD_ID, BoxInHand
 EXACT = {"abs": 1e-9}
 O = Object  # noqa: E741
 CUBE, TRAY, RING = O(1.0, 0.0), O(1.0, 0.0, (0.4, 0.3, 0.02)), O(1.0, 0.0, (0.3, 0.3, 0.02))
-
-
-def read() -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    heading = ""
-    for line in Path(__file__).with_name("margins.txt").read_text(encoding="utf-8").splitlines():
-        if line.startswith("    "):
-            found[heading].append(line.strip())
-        elif line and not line.startswith("#"):
-            heading = line
-            found[heading] = []
-    return found
 
 
 def made(words: str) -> Object:
@@ -60,7 +48,7 @@ def measured(layout: Layout, relation: str) -> float:
     return margins(layout, relation)[0, 1]
 
 
-MARGINS = read()
+MARGINS = sections(__file__, "margins")
 
 
 @pytest.mark.parametrize("heading", MARGINS)

@@ -4,12 +4,12 @@
 import dataclasses
 import itertools
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from rendered_tables import ABOVE, LEVEL, STEEP, Table, meant, spot, spots, without_attributes, without_depth
+from tables import sections
 
 from spatial_vlm_ros.errors import NotExecutableError, NotUnderstoodError
 from spatial_vlm_ros.language import parse
@@ -21,21 +21,9 @@ from spatial_vlm_ros.sim.tabletop import Body, Box, Rendering
 from spatial_vlm_ros.spatial.support_check import check_carried_out
 from spatial_vlm_ros.types import Detection, Resolution, SpaceAnswer, Status
 
-
-def read() -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
-    scene = ""
-    for line in Path(__file__).with_name("sentences.txt").read_text(encoding="utf-8").splitlines():
-        if line.startswith("    "):
-            words, _, expected = line.strip().partition(" -> ")
-            found[scene][words] = expected
-        elif line and not line.startswith("#"):
-            scene = line
-            assert found.setdefault(scene, {}) == {}, "a scene that is there already"
-    return found
-
-
-SENTENCES = read()
+SENTENCES = {
+    scene: dict(line.split(" -> ", 1) for line in lines) for scene, lines in sections(__file__, "sentences").items()
+}
 
 
 def assert_refused(answer: Resolution, named: str) -> None:
