@@ -26,7 +26,7 @@ LARGEST_IMAGE_FILE = LARGEST_DECODED + MIB
 """Bytes of a file: an image without compression, and its header."""
 _MOST_SCANS = 100  # JPEG scans: an encoder makes about ten; each costs the time of the whole image
 _MOST_CHUNKS = 50_000  # PNG chunks: libpng writes 8 KiB of pixels into each, which makes 16,384 for LARGEST_DECODED
-_PNG = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE, JPEG_SIGNATURE = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type (ISO 15948); a palette is decoded to colour
 _TIFF_TYPES = {3: ("H", 2), 4: ("I", 4), 16: ("Q", 8)}  # SHORT, LONG (TIFF 6.0), LONG8 (BigTIFF)
 _TIFF_TAGS = {256: "width", 257: "height", 258: "bits", 277: "channels", 322: "tile width", 323: "tile height"}
@@ -78,21 +78,8 @@ def check_image(data: bytes, path: str | Path, largest: int = LARGEST_PIXELS) ->
     if not data:
         raise _damaged(path, "the file is empty")
     try:
-        header = None
-        if data.startswith(_PNG):
-            width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
-            header = ImageHeader("PNG", width, height, _PNG_CHANNELS[colour] * max(1, depth // 8))
-        elif data.startswith(b"\xff\xd8"):
-            header = _jpeg_header(data)
-        elif data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-            header = _tiff_header(data)
-        elif data.startswith(b"BM"):
-            small = struct.unpack_from("<I", data, 14)[0] == 12  # BITMAPCOREHEADER
-            width, height = struct.unpack_from("<HH" if small else "<ii", data, 18)
-            header = ImageHeader("BMP", width, abs(height), 4)
-        elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-            header = _webp_header(data)
-    except (struct.error, IndexError, ValueError, KeyError) as error:
+        header = header_of(data)
+    except ValueError as error:
         raise _damaged(path, "its header is truncated or damaged") from error
     if header is None:
         raise _damaged(path, "its format is not supported; supported formats are PNG, JPEG, TIFF, BMP and WebP")
@@ -103,14 +90,7 @@ def check_image(data: bytes, path: str | Path, largest: int = LARGEST_PIXELS) ->
         stated = f"{header.width}x{header.height} pixels of {header.pixel_bytes} bytes"
         repair = f"scale it down to at most {largest} pixels and {LARGEST_DECODED // MIB} MiB"
         raise FileError(path, f"the {header.format} header states {stated}", repair)
-
-    problem = None  # decoders may fill missing parts with grey without an error
-    if header.format == "PNG":
-        problem = _png_damage(data, header)
-    elif header.format == "JPEG" and b"\xff\xd9" not in data[-1024:]:
-        problem = "the JPEG has no end marker"
-    elif header.format == "JPEG" and data.count(b"\xff\xda") > _MOST_SCANS:
-        problem = f"the JPEG has more than {_MOST_SCANS} scans"
+    problem = damage_of(data, header)
     if problem is not None:
         raise _damaged(path, problem)
     return header
@@ -121,6 +101,25 @@ def _damaged(path: str | Path, problem: str) -> FileError:
 
 
 # ------------------------------------------------------------------------------------------------ headers
+
+
+def header_of(data: bytes) -> ImageHeader | None:
+    """Read the header of an image; None for another format, ValueError for a damaged header."""
+    try:
+        if data.startswith(PNG_SIGNATURE):
+            width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
+            return ImageHeader("PNG", width, height, _PNG_CHANNELS[colour] * max(1, depth // 8))
+        if data.startswith(JPEG_SIGNATURE):
+            return _jpeg_header(data)
+        if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            return _tiff_header(data)
+        if data.startswith(b"BM"):
+            small = struct.unpack_from("<I", data, 14)[0] == 12  # BITMAPCOREHEADER
+            width, height = struct.unpack_from("<HH" if small else "<ii", data, 18)
+            return ImageHeader("BMP", width, abs(height), 4)
+        return _webp_header(data) if data.startswith(b"RIFF") and data[8:12] == b"WEBP" else None
+    except (struct.error, IndexError, KeyError) as error:
+        raise ValueError("truncated or damaged") from error
 
 
 def _jpeg_header(data: bytes) -> ImageHeader:
@@ -182,9 +181,20 @@ def _tiff_header(data: bytes) -> ImageHeader:
 # ------------------------------------------------------------------------------------------------ damage
 
 
+def damage_of(data: bytes, header: ImageHeader) -> str | None:
+    """What is damaged in a PNG or JPEG, for decoders may fill missing parts with grey without an error; else None."""
+    if header.format == "PNG":
+        return _png_damage(data, header)
+    if header.format != "JPEG":
+        return None
+    if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):  # no marker may be inside a scan (ITU-T T.81)
+        return f"the JPEG ends after {len(data)} bytes, before its end marker"
+    return f"the JPEG has more than {_MOST_SCANS} scans" if data.count(b"\xff\xda") > _MOST_SCANS else None
+
+
 def _png_damage(data: bytes, header: ImageHeader) -> str | None:
     """Check the chunks of a PNG (ISO 15948): length, type, data, CRC, up to IEND; count the bytes of its pixels."""
-    at, view, chunks, packer = len(_PNG), memoryview(data), 0, zlib.decompressobj()
+    at, view, chunks, packer = len(PNG_SIGNATURE), memoryview(data), 0, zlib.decompressobj()
     # each line has a byte for its filter; the seven passes of an interlaced image have lines of their own
     left = header.height * (header.width * header.pixel_bytes + 1) + 8 * (header.width + header.height)
     while at + 12 <= len(data):

@@ -43,16 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 def check_detections(detections: Iterable[Detection], width: int, height: int) -> tuple[Detection, ...]:
-    """Check that detections belong to one image of the given size.
-
-    Args:
-        detections: detections of one frame, in any order.
-        width: image width, pixels.
-        height: image height, pixels.
-
-    Returns:
-        The same detections in the same order; a box that reaches outside the image is clipped to it.
-    """
+    """Check the detections of one image, size in pixels; a box that reaches outside the image is clipped to it."""
     try:
         detections = tuple(detections)
     except TypeError as error:
@@ -107,11 +98,7 @@ def with_unexplained(
     scene: Scene,
     lift: Callable[[RgbdFrame, Sequence[Detection]], Scene],
 ) -> tuple[Grounding, Scene]:
-    """Where words speak of objects of any kind, count what no detection explains as objects without a name.
-
-    Args:
-        lift: builds a scene of a frame and detections.
-    """
+    """Where words speak of objects of any kind, count what no detection explains as objects without a name."""
     any_kind = np.array([phrase.category == "object" for phrase in phrases], np.float64)
     if not scene.unexplained or not any_kind.any():
         return grounding, scene
@@ -127,11 +114,9 @@ def with_unexplained(
 def with_crops(
     grounding: Grounding, regions: Iterable[UnexplainedRegion], rgb: Rgb, ask: Callable[[Rgb], Grounding]
 ) -> Grounding:
-    """Add what a model finds of the phrases in crops around what it left without a name.
+    """Add what a model, asked for the same phrases, finds in crops around what it left without a name.
 
-    Args:
-        rgb: (H, W, 3) uint8, the whole image.
-        ask: grounds the same phrases in a crop; a region for which the model fails stays without a name.
+    A region for which it fails stays without a name.
     """
     height, width = rgb.shape[:2]
     taken = {one.id for one in grounding.detections}

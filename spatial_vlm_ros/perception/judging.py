@@ -183,12 +183,9 @@ class RelationJudge(Protocol):
     """Estimates the probability of relations between marked objects. A grounder that can do it has this method."""
 
     def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
-        """Estimate the probability of each relation; it is not calibrated.
+        """Estimate the probability of each relation, not calibrated; raises ModelError.
 
         None if the model contradicts itself, or no question could be asked any more within `budget_s`.
-
-        Raises:
-            ModelError: the model failed.
         """
         ...
 
@@ -326,8 +323,7 @@ class MarkedJudge:
 
     def judge(self, rgb: Rgb, questions: Sequence[RelationQuestion], budget_s: float) -> tuple[float | None, ...]:
         """See RelationJudge and AskedJudge.judge."""
-        found: tuple[float | None, ...] = self._judge.judge(rgb, questions, budget_s, marks=self._marks)
-        return found
+        return self._judge.judge(rgb, questions, budget_s, marks=self._marks)
 
 
 def with_marks(judge: RelationJudge, marks: str) -> RelationJudge:

@@ -175,11 +175,7 @@ def _described(kind: str, prepare: OwlPreparation | DinoPreparation, **more: Any
 
 
 class OwlExport:
-    """Exports OWL-ViT or OWLv2; see `export_model`.
-
-    Args:
-        model: OwlViTForObjectDetection or Owlv2ForObjectDetection on the CPU, in evaluation mode and float32.
-    """
+    """Exports OWL-ViT or OWLv2, on the CPU, in evaluation mode and float32; see `export_model`."""
 
     graphs: tuple[str, ...] = (TEXT_FILE, IMAGE_FILE)
 
@@ -228,14 +224,7 @@ _MASKS, _ASSERTION = "generate_masks_with_special_tokens_and_transfer_map", "tor
 
 
 class DinoExport:
-    """Exports Grounding DINO or a relative; see `export_model`.
-
-    Args:
-        model: GroundingDinoForObjectDetection or MMGroundingDinoForObjectDetection on the CPU, in evaluation mode and
-            float32.
-        image: (height, width) of the camera's images in pixels, which fill the graph's input; others are scaled to fit.
-        longest_px: most pixels of the longer side of the graph's input; 0 = as in the processor.
-    """
+    """Exports Grounding DINO or a relative, on the CPU, in evaluation mode and float32; see `export_model`."""
 
     graphs: tuple[str, ...] = (GRAPH_FILE,)
 

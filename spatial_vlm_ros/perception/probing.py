@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -351,7 +350,8 @@ def _hidden_resize(trials: Sequence[Trial], best: _Fit | None) -> str | None:
     if any(trial.resized is not None or trial.tokens for trial in trials):
         return None
     for name, resize in _RESIZES.items():
-        guess = [dataclasses.replace(trial, resized=resize(*trial.size)) for trial in trials]
+        sizes = [(resize(w, max(w, h)), resize(h, max(w, h))) for w, h in (trial.size for trial in trials)]
+        guess = [dataclasses.replace(trial, resized=size) for trial, size in zip(trials, sizes, strict=True)]
         for convention in (CONVENTIONS["resized-absolute"], _RESIZED_YX):
             fit = _Fit.of(convention, guess)
             if fit.supported and (best is None or fit.evidence(best) >= SUSPICION):
@@ -359,27 +359,17 @@ def _hidden_resize(trials: Sequence[Trial], best: _Fit | None) -> str | None:
     return None
 
 
-def _to_multiples(of: int, *size: int) -> Size:
-    width, height = (max(of, round(side / of) * of) for side in size)
-    return width, height
-
-
-def _to_longest(longest: int, *size: int) -> Size:
-    width, height = (max(1, round(side * longest / max(size))) for side in size)
-    return width, height
-
-
-_RESIZES: Mapping[str, Callable[..., Size]] = MappingProxyType(
+_RESIZES: Mapping[str, Callable[[int, int], int]] = MappingProxyType(
     {
-        **{f"multiples of {n}": partial(_to_multiples, n) for n in (14, 16, 28, 32)},
-        **{f"a longest side of {n}": partial(_to_longest, n) for n in (336, 448, 512, 640, 672, 768, 896, 1024, 1280)},
+        **{f"multiples of {n}": lambda side, _, n=n: max(n, round(side / n) * n) for n in (14, 16, 28, 32)},
         **{
-            f"{n}x{n}": partial(lambda n, *_: (n, n), n)
-            for n in (224, 256, 336, 384, 448, 512, 640, 672, 768, 896, 1024)
+            f"a longest side of {n}": lambda side, longest, n=n: max(1, round(side * n / longest))
+            for n in (336, 448, 512, 640, 672, 768, 896, 1024, 1280)
         },
+        **{f"{n}x{n}": lambda *_, n=n: n for n in (224, 256, 336, 384, 448, 512, 640, 672, 768, 896, 1024)},
     }
 )
-"""Ways in which processors are known to resize: whole patches, one longest side, a square."""
+"""Ways in which processors are known to resize a side, by it and the longest: whole patches, one longest, a square."""
 
 
 @runtime_checkable
@@ -392,11 +382,7 @@ class Writer(Protocol):
         ...
 
     def written(self, rgb: Rgb, words: str) -> tuple[str, tuple[int, int]]:
-        """Ask for the object of a phrase; return the raw reply and the (width, height) of the image that the model saw.
-
-        Raises:
-            ModelError: the model failed.
-        """
+        """Return the raw reply about a phrase, and (width, height) of the image that was seen; raises ModelError."""
         ...
 
 

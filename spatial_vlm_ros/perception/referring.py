@@ -30,10 +30,7 @@ class Referrer(Protocol):
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
         """Find the object that a phrase with all its relations means: "the chick behind the cup".
 
-        Boxes or points, pixels of `rgb`; empty if the model sees no such object.
-
-        Raises:
-            ModelError: the model failed, or its answer cannot be read.
+        Boxes or points, pixels of `rgb`; empty if the model sees no such object. Raises ModelError.
         """
         ...
 
@@ -136,11 +133,7 @@ class Masker(Protocol):
     """Adds masks to detections that have none."""
 
     def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-        """Return the same detections in the same order, with masks if the mask model finds them.
-
-        Raises:
-            ModelError: the mask model failed.
-        """
+        """Return the same detections in the same order, with masks if the mask model finds them; raises ModelError."""
         ...
 
 

@@ -100,15 +100,11 @@ class RelationAsking:
 
 
 class PhraseAsking:
-    """Asks a model which object the whole phrase means.
-
-    Attributes:
-        reliabilities: of the model; None = read from `second_opinion.reliability` when it is first asked.
-    """
+    """Asks a model which object the whole phrase means."""
 
     def __init__(self, config: ResolverConfig) -> None:
         self._config = config.second_opinion
-        self.reliabilities: Reliabilities | None = None
+        self.reliabilities: Reliabilities | None = None  # read from `second_opinion.reliability` when it is first asked
 
     def cross_checked(self, choice: ResolvedChoice, scorer: PhraseScorer, referrer: Referrer) -> ResolvedChoice:
         """Update a choice with the answer of the model; its errors are raised."""

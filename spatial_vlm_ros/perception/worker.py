@@ -46,14 +46,7 @@ _CODE = (
 
 
 class WorkerProcess:
-    """A started process. Except for `alive`, one thread at a time may use it.
-
-    Args:
-        name: name of the backend, for messages.
-
-    Raises:
-        ModelError: no process can be started.
-    """
+    """A started process; ModelError if none can be started. Except for `alive`, one thread at a time may use it."""
 
     def __init__(self, name: str) -> None:
         self.started = time.monotonic()
@@ -175,12 +168,8 @@ class WorkerGrounder:
     any thread; requests are answered one at a time, and others wait.
 
     Args:
-        name: name of the backend, as in perception.load_grounder.
         timeout_s: time limit of a request once the backend is loaded, seconds.
         startup_timeout_s: time limit for loading the backend, seconds.
-
-    Raises:
-        InputError: a timeout is not a positive number.
 
     Attributes:
         domain: domain that the backend declares; "unknown" until it was loaded for the first time.
@@ -268,13 +257,11 @@ class WorkerGrounder:
             ModelTimeoutError: no answer within timeout_s; the process is ended.
             CancelledError: `cancel` or `close` was called meanwhile.
         """
-        grounding: Grounding = self._asked("ground", rgb, tuple(phrases))
-        return grounding
+        return self._asked("ground", rgb, tuple(phrases))
 
     def refer(self, rgb: Rgb, words: str) -> tuple[NamedObject, ...]:
         """Ask the backend, if it can refer, for a phrase; see Referrer.refer and `ground`. It has its own timeout_s."""
-        objects: tuple[NamedObject, ...] = self._asked("refer", rgb, words)
-        return objects
+        return self._asked("refer", rgb, words)
 
     def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
         """Ask the backend for masks; see Masker.masked, `ground`. Without a mask model detections stay as they are."""
@@ -290,8 +277,7 @@ class WorkerGrounder:
         No further question is asked after 0.8 timeout_s, so that earlier answers are not lost.
         """
         budget = min(budget_s, _SHARE * self.timeout_s)
-        probabilities: tuple[float | None, ...] = self._asked("judge", rgb, tuple(questions), budget, marks)
-        return probabilities
+        return self._asked("judge", rgb, tuple(questions), budget, marks)
 
     def _asked(self, method: str, rgb: Rgb, first: Any, *others: object) -> Any:
         """Wait for the turn, send a call, return its answer or raise its failure; no mask model: None for "masked"."""
@@ -345,7 +331,7 @@ class WorkerGrounder:
             if not reply.done() and (died or left <= 0):
                 raise EOFError if died else TimeoutError
         self._unanswered.clear()
-        found, kind, value = wire.read(reply.result())
+        found, kind, value = wire.decoded(reply.result(), wire.Message)
         if found != number:
             raise wire.WireError(f"it answered request {found}, not {number}")
         return kind, value

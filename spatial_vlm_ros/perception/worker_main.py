@@ -56,7 +56,7 @@ def main() -> None:
 
 def _serve(connection: Connection) -> None:
     try:
-        _, kind, value = wire.read(connection.recv_bytes(wire.LONGEST))
+        _, kind, value = wire.decoded(connection.recv_bytes(wire.LONGEST), wire.Message)
         if kind != "load":
             raise wire.WireError("the first message must name the backend to load")
         try:
@@ -74,7 +74,7 @@ def _serve(connection: Connection) -> None:
         able = wire.Abilities(tuple(methods), tells_likelihoods(judge), domain_of(grounder))
         connection.send_bytes(wire.answer(0, able))
         while True:
-            number, method, value = wire.read(connection.recv_bytes(wire.LONGEST))
+            number, method, value = wire.decoded(connection.recv_bytes(wire.LONGEST), wire.Message)
             (height, width), arguments = wire.arguments_of(method, value)
             rgb = np.empty((height, width, 3), np.uint8)
             if connection.recv_bytes_into(rgb.reshape(-1).data) != rgb.nbytes:

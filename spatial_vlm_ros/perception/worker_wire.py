@@ -116,12 +116,6 @@ def message(number: int, kind: str, value: object) -> bytes:
     return msgspec.msgpack.encode((number, kind, value), enc_hook=_plain)
 
 
-def read(told: bytes) -> Message:
-    """Read the parts of a message; raises WireError if it is none."""
-    parts: Message = decoded(told, Message)
-    return parts
-
-
 def arguments_of(method: str, value: msgspec.Raw) -> tuple[tuple[int, int], tuple[Any, ...]]:
     """Return the image's height and width, and the arguments of a call; raises WireError if they have other types."""
     if method not in _FIRST:

@@ -328,11 +328,8 @@ def decode_json(text: bytes, form: type[_T], path: str | Path, place: str = "", 
 def write_frame(folder: str | Path, frame: RgbdFrame, detections: Sequence[Detection] = ()) -> Path:
     """Write a frame and its detections to a folder, without the speaker's pose.
 
-    Existing files with these names are replaced, all or none; other files of the folder stay.
-
-    Args:
-        frame: the frame; depth is rounded to millimetres.
-        detections: detections of its image; masks go into the folder "masks".
+    Existing files with these names are replaced, all or none; other files of the folder stay. Depth is rounded to
+    millimetres, masks go into the folder "masks".
     """
     camera, pose = frame.camera, frame.base_T_camera
     with changed_folder(folder) as unfinished:

@@ -215,8 +215,8 @@ class FrameAssembler:
         self.transforms.cache_ns = int(self.config.transform_cache * SECOND)
         for role in self._infos.keys() & other._infos.keys():
             self._in_step[role] = other._in_step[role]
-            for stamp_ns, message, arrival_ns in other._infos[role].all():
-                self._infos[role].add(stamp_ns, message, arrival_ns)
+            for kept in other._infos[role]:
+                self._infos[role].add(*kept)
         self.freshness.clocks = other.freshness.clocks
 
     def reset(self) -> None:
@@ -323,8 +323,8 @@ class FrameAssembler:
             return exact
         before = stream.before(stamp_ns)
         if not self._in_step[role]:
-            return before if before is not None else next((message for _, message in stream), None)
-        after = next((message for stamp, message in stream if stamp > stamp_ns), None)
+            return before if before is not None else next((kept.message for kept in stream), None)
+        after = next((kept.message for kept in stream if kept.stamp_ns > stamp_ns), None)
         if before is None or after is None:
             return None
         fields = ("width", "height", "k", "d", "p", "binning_x", "binning_y")

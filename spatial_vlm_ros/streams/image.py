@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import struct
-import zlib
 from types import MappingProxyType
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError, UnknownNameError
 from spatial_vlm_ros.files import LARGEST_PIXELS
+from spatial_vlm_ros.files.images import JPEG_SIGNATURE, PNG_SIGNATURE, damage_of, header_of
 from spatial_vlm_ros.geometry.depth import ENCODINGS as DEPTH_ENCODINGS
 from spatial_vlm_ros.geometry.depth import depth_from_image
 from spatial_vlm_ros.types import Depth, PinholeCamera, Rgb
@@ -126,7 +126,7 @@ def decode_depth(message: Any, scale: float | None = None) -> Depth:
     source, _, stored = (part.strip() for part in format_.partition(";"))
     encoding = "16UC1" if source == "png" and not stored else source  # of a PNG, the file itself tells the rest
     is_known = encoding in DEPTH_ENCODINGS
-    if "jp" in (stored if is_known else source) or image_kind(data) == "jpeg" or source in RGB_ENCODINGS:
+    if "jp" in (stored if is_known else source) or data.startswith(JPEG_SIGNATURE) or source in RGB_ENCODINGS:
         raise _unit_lost(f"format {format_!r}")
     if not is_known:
         raise UnknownNameError("depth encoding", source, DEPTH_ENCODINGS)
@@ -164,7 +164,7 @@ def _compressed_depth(data: bytes, codec: str) -> tuple[npt.NDArray[np.generic],
         raise InputError("compressedDepth", f"{len(data)} bytes", expected, "drop the message")
     _, a, b = _CONFIG_HEADER.unpack_from(data)
     body = data[_CONFIG_HEADER.size :]
-    if codec == "png" and image_kind(body) != "png":
+    if codec == "png" and not body.startswith(PNG_SIGNATURE):
         repair = "publish it with compressed_depth_image_transport, or name the codec in the message's `format`"
         raise InputError("compressedDepth", "there is no PNG after the header of 12 bytes", "a PNG", repair)
     return (decode_image(body) if codec == "png" else decode_rvl(body)), a, b
@@ -237,18 +237,7 @@ def _octets(message: Any) -> Octets:
 # nothing, each version in its own way, so damage is searched for before they are called.
 
 LARGEST = LARGEST_PIXELS  # of an image in a message, the same as for files
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-JPEG_SIGNATURE = b"\xff\xd8\xff"
-_INCOMPLETE = "drop the message, or check the publisher"
-_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the others are tables and extensions
 _LONGEST_RVL_NUMBER = 10  # nibbles of 3 bits each: more than 29 bits are never written
-
-
-def image_kind(data: bytes) -> str | None:
-    """Name the format of a file: "png", "jpeg", or None for something else."""
-    if data.startswith(PNG_SIGNATURE):
-        return "png"
-    return "jpeg" if data.startswith(JPEG_SIGNATURE) else None
 
 
 def check_size(height: int, width: int) -> None:
@@ -260,36 +249,23 @@ def check_size(height: int, width: int) -> None:
 
 def decode_image(data: bytes) -> npt.NDArray[np.generic]:
     """Decode an undamaged PNG or JPEG: (H, W) or (H, W, 3 or 4), uint8 or uint16, in OpenCV's order, not turned."""
-    kind = image_kind(data)
-    if kind is None:
+    try:
+        header = header_of(data)
+    except ValueError as error:
+        got, repair = f"no whole header in {len(data)} bytes", "drop the message, or check the publisher"
+        raise InputError("compressed image", got, "a complete PNG or JPEG", repair) from error
+    if header is None or header.format not in ("PNG", "JPEG"):
         got = f"{len(data)} bytes that start with {data[:4].hex(' ') or 'nothing'}"
         repair = "set the format of the image transport to png or jpeg"
         raise InputError("compressed image", got, "a PNG or a JPEG", repair)
-    if kind == "png":
-        if len(data) < 24:
-            raise InputError("PNG", f"{len(data)} bytes", "a complete file", _INCOMPLETE)
-        width, height = struct.unpack_from(">II", data, 16)
-    else:
-        at = 2
-        while at + 9 <= len(data) and data[at] == 0xFF and data[at + 1] not in _START_OF_FRAME:
-            segment = int.from_bytes(data[at + 2 : at + 4], "big")
-            at += 1 if data[at + 1] == 0xFF else 2 + segment  # fill bytes, or a segment
-        if at + 9 > len(data) or data[at] != 0xFF:
-            raise InputError("JPEG", f"no frame in {len(data)} bytes", "a complete file", _INCOMPLETE)
-        height, width = struct.unpack_from(">HH", data, at + 5)
-    check_size(height, width)
-
-    if kind == "png":
-        damage = _png_damage(data)
-    else:  # its last scan must end, and no marker may be inside one (ITU T.81)
-        ends = data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")
-        damage = None if ends else f"the JPEG ends after {len(data)} bytes, before its end marker"
+    check_size(header.height, header.width)
+    damage = damage_of(data, header)
     if damage is None:
         try:
             image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         except cv2.error:
             image = None
-        if image is not None and image.shape[:2] == (height, width):
+        if image is not None and image.shape[:2] == (header.height, header.width):
             return np.asarray(image)
         damage = "it cannot be decoded"
     repair = "drop the message; if every message is damaged, check the publisher"
@@ -339,21 +315,6 @@ def decode_rvl(data: bytes) -> npt.NDArray[np.uint16]:
 def _rvl_error(got: str) -> InputError:
     repair = "drop the message, or set the format of the codec to png"
     return InputError("RVL image", got, "a complete RVL stream", repair)
-
-
-def _png_damage(data: bytes) -> str | None:
-    """Reason why a PNG is damaged, or None: checks length, type, data and checksum of each chunk (ISO 15948)."""
-    at = len(PNG_SIGNATURE)
-    while at + 12 <= len(data):
-        end = at + 8 + int.from_bytes(data[at : at + 4], "big")
-        if end + 4 > len(data):
-            break
-        if zlib.crc32(memoryview(data)[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
-            return f"the checksum of the PNG chunk at byte {at} is wrong"
-        if data[at + 4 : at + 8] == b"IEND":
-            return None
-        at = end + 4
-    return f"the PNG ends after {len(data)} bytes, before its end marker"
 
 
 # ------------------------------------------------------------------------------------------------ camera info

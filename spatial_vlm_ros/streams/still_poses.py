@@ -97,17 +97,13 @@ def _apart(poses: dict[str, Transform], others: dict[str, Transform], limits: tu
 
 
 class BoardSampler(StillSampler):
-    """Takes a sample at each new pose at which the board is seen.
-
-    Attributes:
-        covered: (6, 8) bool: parts of the image in which corners were seen.
-    """
+    """Takes a sample at each new pose at which the board is seen."""
 
     def __init__(self, target: CharucoTarget, config: StreamConfig, base: str, effector: str, in_hand: bool,
                  most: int) -> None:  # fmt: skip
         super().__init__(replace(config, base_frame=""), base, (effector,), most)
         self.samples: list[PoseSample] = []
-        self.covered = np.zeros((6, 8), np.bool_)
+        self.covered = np.zeros((6, 8), np.bool_)  # parts of the image in which corners were seen
         self._target, self._effector, self._in_hand = target, effector, in_hand
 
     def use(self, frame: RgbdFrame, poses: dict[str, Transform]) -> str:

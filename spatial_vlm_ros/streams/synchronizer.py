@@ -10,11 +10,13 @@ import bisect
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from spatial_vlm_ros.errors import ClockError, StaleInputError
 from spatial_vlm_ros.parameters import StreamConfig
 
+_BY_STAMP = itemgetter(0)
 _GAPS = 31  # number of gaps between the last messages that give a stream's period
 RESTART = 1_000_000_000  # ns: a stamp this far before the newest one is not a late message but a restarted stream
 
@@ -29,14 +31,20 @@ class MatchedMessages:
     arrivals: Mapping[str, int] = field(default_factory=dict)  # stream → arrival of its message, nanoseconds
 
 
+class StampedMessage(NamedTuple):
+    """A message of a stream; stamp and arrival in nanoseconds."""
+
+    stamp_ns: int
+    message: Any
+    arrival_ns: int
+
+
 class Stream:
     """The last messages of one stream, in the order of their stamps."""
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._stamps: list[int] = []
-        self._messages: list[Any] = []
-        self._arrivals: list[int] = []
+        self._kept: list[StampedMessage] = []
         self.received = self.repeated = self.restarts = self.missed = 0
         self.newest_ns: int | None = None
         self.period_ns: int | None = None
@@ -49,8 +57,8 @@ class Stream:
         if self.newest_ns is not None and stamp_ns < self.newest_ns - RESTART:
             self.restarts += 1
             self.clear()
-        at = bisect.bisect_left(self._stamps, stamp_ns)
-        if stamp_ns == self._dropped_ns or (at < len(self._stamps) and self._stamps[at] == stamp_ns):
+        at = self._index(stamp_ns)
+        if stamp_ns == self._dropped_ns or (at < len(self) and self._kept[at].stamp_ns == stamp_ns):
             self.repeated += 1
             return False
         if self.newest_ns is not None and stamp_ns > self.newest_ns:
@@ -60,64 +68,50 @@ class Stream:
             self._gaps.append(gap)
             self.period_ns = sorted(self._gaps)[len(self._gaps) // 2]
         self.newest_ns = stamp_ns if self.newest_ns is None else max(self.newest_ns, stamp_ns)
-        self._stamps.insert(at, stamp_ns)
-        self._messages.insert(at, message)
-        self._arrivals.insert(at, arrival_ns)
-        if len(self._stamps) > self._size:
-            self._drop(1)
+        self._kept.insert(at, StampedMessage(stamp_ns, message, arrival_ns))
+        if len(self) > self._size:
+            del self._kept[0]
         return True
 
     def clear(self) -> None:
         """Forget the messages; the counts stay."""
-        self._stamps.clear()
-        self._messages.clear()
-        self._arrivals.clear()
+        self._kept.clear()
         self._gaps.clear()
         self.newest_ns = self.period_ns = self._dropped_ns = None
 
-    def nearest(self, stamp_ns: int) -> tuple[int, Any] | None:
-        """Stamp and message nearest to a stamp; None if no message is kept."""
-        at = bisect.bisect_left(self._stamps, stamp_ns)
-        near = min(range(max(0, at - 1), min(len(self._stamps), at + 1)), default=None,
-                   key=lambda i: abs(self._stamps[i] - stamp_ns))  # fmt: skip
-        return None if near is None else (self._stamps[near], self._messages[near])
+    def _index(self, stamp_ns: int) -> int:
+        return bisect.bisect_left(self._kept, stamp_ns, key=_BY_STAMP)
+
+    def nearest(self, stamp_ns: int) -> StampedMessage | None:
+        """The message nearest to a stamp; None if no message is kept."""
+        at = self._index(stamp_ns)
+        return min(self._kept[max(0, at - 1) : at + 1], default=None, key=lambda kept: abs(kept.stamp_ns - stamp_ns))
 
     def at(self, stamp_ns: int) -> Any | None:
         """The message with exactly that stamp, or None."""
         found = self.nearest(stamp_ns)
-        return found[1] if found is not None and found[0] == stamp_ns else None
+        return found.message if found is not None and found.stamp_ns == stamp_ns else None
 
     def before(self, stamp_ns: int) -> Any | None:
         """The last message with an earlier stamp, or None."""
-        at = bisect.bisect_left(self._stamps, stamp_ns)
-        return self._messages[at - 1] if at else None
+        at = self._index(stamp_ns)
+        return self._kept[at - 1].message if at else None
 
     def between(self, first_ns: int, last_ns: int) -> list[Any]:
         """The messages with stamps from the first to the last, both included."""
-        return self._messages[bisect.bisect_left(self._stamps, first_ns) : bisect.bisect_right(self._stamps, last_ns)]
+        return [kept.message for kept in self._kept[self._index(first_ns) : self._index(last_ns + 1)]]
 
     def drop_until(self, stamp_ns: int) -> None:
         """Forget the messages up to and including a stamp."""
-        at = bisect.bisect_right(self._stamps, stamp_ns)
-        self._dropped_ns = self._stamps[at - 1] if at else self._dropped_ns
-        self._drop(at)
+        at = self._index(stamp_ns + 1)
+        self._dropped_ns = self._kept[at - 1].stamp_ns if at else self._dropped_ns
+        del self._kept[:at]
 
-    def _drop(self, count: int) -> None:
-        del self._stamps[:count], self._messages[:count], self._arrivals[:count]
-
-    def arrival_of(self, stamp_ns: int) -> int:
-        """Arrival of the kept message with exactly that stamp, nanoseconds."""
-        return self._arrivals[self._stamps.index(stamp_ns)]
-
-    def all(self) -> list[tuple[int, Any, int]]:
-        """Stamp, message and arrival of all kept messages."""
-        return list(zip(self._stamps, self._messages, self._arrivals, strict=True))
-
-    def __iter__(self) -> Iterator[tuple[int, Any]]:
-        return iter(list(zip(self._stamps, self._messages, strict=True)))
+    def __iter__(self) -> Iterator[StampedMessage]:
+        return iter(tuple(self._kept))
 
     def __len__(self) -> int:
-        return len(self._stamps)
+        return len(self._kept)
 
 
 class Synchronizer:
@@ -147,31 +141,28 @@ class Synchronizer:
                 if stream is not self.streams[name]:
                     stream.clear()
         matches = []
-        for pivot_ns, pivot_message in self.streams[self.pivot]:
-            partners = {other: self._partner(other, pivot_ns) for other in self._slops}
-            if any(partner is None for partner in partners.values()):
+        for pivot in self.streams[self.pivot]:
+            chosen = {self.pivot: pivot, **{other: self._partner(other, pivot.stamp_ns) for other in self._slops}}
+            if None in chosen.values():
                 break  # in order: later ones wait behind it
-            arrivals = {self.pivot: self.streams[self.pivot].arrival_of(pivot_ns)}
-            self.streams[self.pivot].drop_until(pivot_ns)
-            chosen = {other: partner for other, partner in partners.items() if partner}
-            if len(chosen) < len(self._slops):
+            self.streams[self.pivot].drop_until(pivot.stamp_ns)
+            if not all(chosen.values()):
                 self.unmatched += 1
                 continue
-            for other, (stamp, _) in chosen.items():
-                arrivals[other] = self.streams[other].arrival_of(stamp)
-                self.streams[other].drop_until(stamp)
-            messages = {self.pivot: pivot_message, **{other: found for other, (_, found) in chosen.items()}}
-            stamps = {self.pivot: pivot_ns, **{other: stamp for other, (stamp, _) in chosen.items()}}
-            matches.append(MatchedMessages(pivot_ns, messages, stamps, arrivals))
+            found = {stream: kept for stream, kept in chosen.items() if kept}
+            for stream, kept in found.items():
+                self.streams[stream].drop_until(kept.stamp_ns)
+            messages, stamps, arrivals = ({name: kept[n] for name, kept in found.items()} for n in (1, 0, 2))
+            matches.append(MatchedMessages(pivot.stamp_ns, messages, stamps, arrivals))
         return matches
 
-    def _partner(self, name: str, stamp_ns: int) -> tuple[int, Any] | tuple[()] | None:
+    def _partner(self, name: str, stamp_ns: int) -> StampedMessage | tuple[()] | None:
         """The message that belongs to a pivot's stamp; () if there is none, None while that is still open."""
         stream, slop = self.streams[name], self._slops[name]
         found = stream.nearest(stamp_ns)
         if found is None:
             return None
-        gap = abs(found[0] - stamp_ns)
+        gap = abs(found.stamp_ns - stamp_ns)
         settled = stream.newest_ns is not None and stream.newest_ns >= stamp_ns
         if gap <= slop and (settled or gap == 0 or (stream.period_ns is not None and gap < 0.45 * stream.period_ns)):
             return found

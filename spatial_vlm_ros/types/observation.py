@@ -150,8 +150,6 @@ class Transform:
     `base_T_camera @ camera_T_object`.
 
     Args:
-        parent: target frame id.
-        child: source frame id.
         matrix: (4, 4) float64, metres.
 
     Raises:

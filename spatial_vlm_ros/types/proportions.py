@@ -65,15 +65,7 @@ def newcombe_paired(both: int, first: int, second: int, neither: int) -> Interva
     The Wilson bounds of both shares as the sides of a triangle whose angle is given by their correlation (method 10).
     Source: Newcombe (1998), Improved confidence intervals for the difference between binomial proportions based on
     paired data, Statistics in Medicine 17, 2635-2650.
-
-    Args:
-        both: cases that are good in both.
-        first: cases that are good only in the first.
-        second: cases that are good only in the second.
-        neither: cases that are good in neither.
-
-    Returns:
-        (both + first) / n - (both + second) / n.
+    With cases that are good in both, in one alone, or in neither: (both + first) / n - (both + second) / n.
     """
     n = both + first + second + neither
     if n == 0:
@@ -96,10 +88,6 @@ def mcnemar(lost: int, gained: int) -> float:
 
     The binomial test with one half on the pairs that changed; unchanged pairs do not count. 1 if no pair changed.
     Source: McNemar (1947), Note on the sampling error of the difference between correlated proportions.
-
-    Args:
-        lost: pairs that were good and no longer are.
-        gained: pairs that were not good and now are.
     """
     n, few = lost + gained, min(lost, gained)
     if n == 0:

@@ -43,7 +43,6 @@ class NounPhrase:
             "not " a denied attribute.
         count: number stated, None when singular; -1 for a plural without a number or "all".
         superlative: canonical word ("leftmost", "nearest", "tallest", …) or None.
-        ordinal: position in an order, or None.
         relations: clauses that restrict it, in the order said.
         frame: frame of reference stated for the superlative or ordinal, or None.
         choice: "any" if any one will do ("any mug", "either cup", "one of the bowls"), else None.
@@ -89,9 +88,7 @@ class RelationClause:
 
     Args:
         relation: canonical plain English name, see docs/relations.md.
-        frame: frame of reference stated in words, or None.
         negated: True for "not behind".
-        distance: distance stated with it, or None.
         preposition: the word that was said, or None; not part of equality, because the relation is the same.
     """
 
@@ -202,7 +199,6 @@ class SpatialQuery:
 
     Args:
         action: canonical verb ("pick", "give", "place", "find", …); `STOP` if the words ask to stop.
-        destination: where to put it, or None.
         preference: weight of this reading from the words alone, 0 to 1; the weights of all readings sum to 1.
         steps: all commands in the order said, if there are several; `action`, `target` and `destination` are those of
             the first. Empty for one command.

@@ -45,7 +45,6 @@ class Target:
         size: box size along the pose's axes, metres.
         covariance: 36 numbers, row-major 6×6 (x, y, z, rotation about x, y, z), m² and rad², same frame.
         yaw_known: False if the heading is unknown because the footprint is as long as wide.
-        grasp: top-down grasp hint.
         visible_fraction: fraction of the estimated silhouette that nothing nearer covers, 0 to 1.
         truncated: True if the image border cuts it; its size is that of the part inside.
         shape: how its hidden side was found; None if unknown.
@@ -139,7 +138,6 @@ class TakenFor:
 
     Args:
         phrase: name and attributes as said, for example "kitchen rack".
-        id: detection id of the object.
         label: its label, for example "metal rack".
     """
 
@@ -150,11 +148,7 @@ class TakenFor:
 
 @dataclass(frozen=True)
 class AvoidedObject:
-    """An object that the motion must keep away from, because the words say so ("without touching the cup").
-
-    Args:
-        label: its label.
-    """
+    """An object that the motion must keep away from, because the words say so ("without touching the cup")."""
 
     id: str
     label: str
@@ -181,7 +175,6 @@ class HiddenRegion:
         occluder_id: detection that hides it.
         position: centre, metres, in `frame_id`.
         size: metres: along the viewing direction on the ground, across it, and up.
-        frame_id: frame of `position`.
     """
 
     occluder_id: str
@@ -195,7 +188,6 @@ class FoundPart:
     """A part of an object that the words name and that is not a detection ("the back compartment of the caddy").
 
     Args:
-        phrase: the part in words.
         whole_id: detection that it is a part of.
         found_by: the evidence: "height map" (walls), "levels" (boards), "front" (an open drawer), "picture" (discs); or
             "stated share": nothing but the words.
@@ -265,7 +257,6 @@ class JudgedRelation:
 
     Args:
         relation: canonical name; never negated.
-        anchor_id: detection id.
         likelihood: probability that it holds, by measurement.
         raw_p: the same by the model; None if the model contradicts itself, or was not asked because time ran out.
         model_p: the same, calibrated; None without `raw_p`, or if the model was not measured for this relation.
@@ -290,8 +281,7 @@ class JudgeReport:
 
     Args:
         relations: the relations it was asked about, the likeliest candidate's first.
-        effect: what happened to the answer.
-        reason: why, in words.
+        reason: why it had its effect, in words.
     """
 
     relations: tuple[JudgedRelation, ...]
@@ -314,7 +304,6 @@ class AnswerObject:
     """An object that an answer is about.
 
     Args:
-        role: its role in the answer.
         pose: as in `Target`; None if it could not be measured.
         size: box size along the pose's axes, metres; None if it could not be measured.
         probability: that it is the object in the words.
@@ -380,7 +369,6 @@ class ResolvedStep:
     """One step of a request.
 
     Args:
-        act: what it asks for.
         words: what was understood: "put the cup on the tray".
         target: its object; None in a refusal.
         place: where to, if it says where; None in a refusal.
@@ -405,7 +393,6 @@ class Resolution:
 
     Args:
         status: name of the outcome; `code` is its number.
-        code: number of `status`.
         message: the outcome in words for a person, with the repair if there is one.
         target: only when OK.
         targets: all objects that are meant, nearest first, if several were asked for ("both mugs"); else empty.

@@ -23,7 +23,8 @@ from tables import tables
 
 from spatial_vlm_ros import errors
 from spatial_vlm_ros.errors import InputError, SpatialVlmError, UnknownNameError
-from spatial_vlm_ros.streams.image import PNG_SIGNATURE, RGB_ENCODINGS, decode_depth, decode_rgb, decode_rvl
+from spatial_vlm_ros.files.images import PNG_SIGNATURE
+from spatial_vlm_ros.streams.image import RGB_ENCODINGS, decode_depth, decode_rgb, decode_rvl
 
 TABLES = tables(__file__)
 IMAGE = np.random.default_rng(5).integers(0, 256, (6, 8, 3), np.uint8)

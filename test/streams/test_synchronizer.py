@@ -107,7 +107,7 @@ def test_a_late_message_is_put_in_its_place(late: int) -> None:
     stream = Stream(10)
     stream.add(late + 5, "new")
     stream.add(5, "old")
-    assert (list(stream), stream.restarts) == ([(5, "old"), (late + 5, "new")], 0)
+    assert ([kept[:2] for kept in stream], stream.restarts) == ([(5, "old"), (late + 5, "new")], 0)
     assert (stream.before(late), stream.at(5), stream.at(6)) == ("old", "old", None)
 
 
@@ -196,7 +196,7 @@ class AnyArrivals(RuleBasedStateMachine):
     @invariant()
     def messages_lie_by_their_stamps(self) -> None:
         for stream in self.sync.streams.values():
-            kept = [stamp for stamp, _ in stream]
+            kept = [one.stamp_ns for one in stream]
             assert kept == sorted(set(kept))
 
 

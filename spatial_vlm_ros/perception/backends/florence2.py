@@ -84,11 +84,7 @@ class Florence2:
 
     Decoding is greedy. The model gives no scores; the score of an object is the geometric mean probability, 0 to 1, of
     the tokens of the answer that names it, including the end token: the probability of the sequence, made independent
-    of its length. It is not calibrated.
-
-    Args:
-        model: Florence2ForConditionalGeneration, on the runner's device; its generation settings are replaced.
-        processor: Florence2Processor that belongs to it.
+    of its length. It is not calibrated. The generation settings of the model are replaced.
     """
 
     def __init__(

@@ -74,11 +74,7 @@ class OneGraph:
 
 
 class TwoGraphs:
-    """One graph for texts, whose results are cached, and one for the image.
-
-    Args:
-        folder: folder that holds TEXT_FILE and IMAGE_FILE.
-    """
+    """One graph for texts, whose results are cached, and one for the image."""
 
     def __init__(self, folder: Path, tokens: inputs.ClipTokens, device: OnnxDevice) -> None:
         self._text = OnnxGraph(folder / TEXT_FILE, TEXT_INPUTS, (EMBEDDINGS,), device)

@@ -44,11 +44,7 @@ Response = tuple[int, http.client.HTTPMessage, bytes]
 
 
 class ServerDownError(ModelError):
-    """The server cannot be reached or cannot serve; another model may answer in its place.
-
-    Args:
-        retry_after_s: seconds to wait, as the server asks; None = not given.
-    """
+    """The server cannot be reached or cannot serve; another model may answer, or this one after `retry_after_s`."""
 
     def __init__(
         self, model: str, reason: str, repair: str, *, transient: bool = False, retry_after_s: float | None = None

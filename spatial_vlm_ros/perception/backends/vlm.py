@@ -72,10 +72,7 @@ class WordModel(prompts.PromptedGrounder):
     Decoding is greedy and without repetition penalty, whatever the checkpoint's own settings are, because brackets and
     digits have to repeat. The score of an object is the geometric mean probability, 0 to 1, of the tokens of the reply
     that names it, including the end token. A score written in the reply is ignored. The score says how sure the model
-    was of its wording; it is not calibrated.
-
-    Args:
-        model: transformers model, on the runner's device; its generation settings are replaced.
+    was of its wording; it is not calibrated. The generation settings of the model are replaced.
     """
 
     domain: ModelDomain = "unknown"

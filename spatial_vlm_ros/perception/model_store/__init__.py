@@ -40,13 +40,9 @@ PERMISSIVE = frozenset({"Apache-2.0", "MIT", "BSD-3-Clause"})
 
 
 class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One file of a model.
+    """One file of a model."""
 
-    Attributes:
-        size: bytes.
-    """
-
-    size: int
+    size: int  # bytes
     sha256: str
 
 

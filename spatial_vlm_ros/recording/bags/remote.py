@@ -160,11 +160,7 @@ _LARGEST_STEP = MIB  # bytes fetched elsewhere, for the rest of a large index: T
 
 
 class RangedStream(io.RawIOBase):
-    """Stream of a file that is fetched range by range: a reader that seeks by an index fetches only what it needs.
-
-    Args:
-        fetch: returns the bytes from a first byte to a last byte, exclusive.
-    """
+    """Stream of a file that is fetched by ranges (last byte exclusive): a reader that seeks fetches what it needs."""
 
     def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
         super().__init__()

@@ -6,10 +6,11 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -80,30 +81,12 @@ class CompactSpec:
 
 def spec_from(values: Mapping[str, Any]) -> CompactSpec:
     """Read the spec from the values of a configuration; other values are ignored, missing ones have defaults."""
-    picked: dict[str, Any] = {}
-    for one in fields(CompactSpec):
-        missing: Any = {"words": None, "names": {}}.get(one.name, one.default)
-        value: Any = values.get(one.name, missing)
-        kinds: tuple[type, ...] = {
-            "words": (list, tuple),
-            "names": (Mapping,),
-            "score_scale": (int, float),
-            "score_rival": (int, float),
-            "score_shift": (int, float),
-            "domain": (str,),
-        }.get(one.name, (int,))
-        fits = isinstance(value, kinds) and not isinstance(value, bool)
-        if fits and one.name == "names":
-            fits = all(
-                isinstance(labels, (list, tuple)) and all(isinstance(word, str) for word in (name, *labels))
-                for name, labels in value.items()
-            )
-        if not fits:
-            raise InputError(f"compact model {one.name}", repr(value)[:60], "a value of its type", _REPAIR)
-        picked[one.name] = value
-    picked["words"] = tuple(picked["words"])
-    picked["names"] = {name: tuple(labels) for name, labels in picked["names"].items()}
-    return CompactSpec(**picked)
+    try:
+        return msgspec.convert(values, CompactSpec)
+    except msgspec.ValidationError as error:
+        if isinstance(error.__cause__, InputError):
+            raise error.__cause__ from None
+        raise InputError("compact model", str(error), "values of their types", _REPAIR) from error
 
 
 def read_spec(folder: Path) -> CompactSpec:
