@@ -326,7 +326,7 @@ class StreamDoctor:
             *(self._stream(role, seconds) for role in self._topics),
             *self._clocks(),
         ]
-        for _, message in list(self._assembler.streams[RGB_INFO])[-1:]:
+        for _, message, _ in list(self._assembler.streams[RGB_INFO])[-1:]:
             try:
                 camera_of(message, self._settings.streams.rectified)
             except SpatialVlmError as error:

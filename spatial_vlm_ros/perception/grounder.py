@@ -55,10 +55,7 @@ class Grounder(Protocol):
     """
 
     def ground(self, rgb: Rgb, phrases: Sequence[NounPhrase]) -> Grounding:
-        """Find all objects that the phrases name: those of the target and of all anchors.
-
-        Returns:
-            Detections with boxes inside the image, and how well each fits each phrase.
+        """Find all objects that the phrases name: those of the target and of all anchors; boxes lie inside the image.
 
         Raises:
             ModelError: the model failed. Finding nothing is not a failure.

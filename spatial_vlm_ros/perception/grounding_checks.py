@@ -35,7 +35,6 @@ from spatial_vlm_ros.types import (
 )
 from spatial_vlm_ros.types.held import BoxInHand
 
-# --------------------------------------------------------------------------------------------------
 # Check that detections fit their image, and clip their boxes to it.
 # This module checks detections as a set; `types.Detection` checks a single one.
 

@@ -129,14 +129,6 @@ class PointsByDepth:
     """Replaces a MaskModel: points stay points, and geometry turns them into objects (`geometry.pointed`)."""
 
 
-class Masker(Protocol):
-    """Adds masks to detections that have none."""
-
-    def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-        """Return the same detections in the same order, with masks if the mask model finds them; raises ModelError."""
-        ...
-
-
 def with_mask(grounder: object, rgb: Rgb, detection: Detection, overlap: float) -> Detection:
     """Add a mask from the grounder's mask model to a detection; unchanged without a mask model or a fitting mask.
 
@@ -173,7 +165,7 @@ def with_mask(grounder: object, rgb: Rgb, detection: Detection, overlap: float) 
 def masked_by(
     masks: MaskModel | PointsByDepth | None, rgb: Rgb, detections: Sequence[Detection]
 ) -> tuple[Detection, ...]:
-    """Add the masks of a mask model, not PointsByDepth, to detections; see `Masker`."""
+    """Add the masks that a mask model, not PointsByDepth, finds to detections without one, in the same order."""
     if masks is None or isinstance(masks, PointsByDepth):
         return tuple(detections)
     made = list(detections)

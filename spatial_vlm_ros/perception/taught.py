@@ -322,9 +322,7 @@ def shown_view(
     """The view of the one object that is shown, and whether depth alone finds it.
 
     It is at a pixel, in a box, or not in the frame `before`, of a camera that did not move; else it must stand alone.
-
-    Raises:
-        InputError: nothing or several things are shown, it is not seen whole, or it is not measured.
+    InputError if nothing or several things are shown, or if it is not seen whole or not measured.
     """
     standing = [
         (one, view, one.mask) for one, view in raised_objects(frame, (), observe, config) if one.mask is not None

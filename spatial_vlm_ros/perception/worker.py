@@ -264,7 +264,7 @@ class WorkerGrounder:
         return self._asked("refer", rgb, words)
 
     def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-        """Ask the backend for masks; see Masker.masked, `ground`. Without a mask model detections stay as they are."""
+        """Ask the backend for masks; see `masked_by`, `ground`. Without a mask model detections stay as they are."""
         bare = tuple(one if getattr(one, "mask", None) is None else replace(one, mask=None) for one in detections)
         masked: tuple[Detection, ...] | None = self._asked("masked", rgb, bare)
         return tuple(detections) if masked is None else masked

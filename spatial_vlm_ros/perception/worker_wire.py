@@ -93,9 +93,7 @@ _FIRST = {
 def call(number: int, method: str, rgb: Rgb, *arguments: object) -> tuple[bytes, memoryview]:
     """Make a call about an image: a message, and the image's bytes; the other arguments are those of ARGUMENTS.
 
-    Raises:
-        InputError: the arguments do not have these types or are too long, or the image is too large.
-        ShapeError: `rgb` is not (H, W, 3) uint8.
+    InputError for arguments of other types, or that are too long; ShapeError if `rgb` is not (H, W, 3) uint8.
     """
     if not isinstance(rgb, np.ndarray) or rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
         raise ShapeError("rgb", "(H, W, 3) uint8", f"{np.shape(rgb)} {getattr(rgb, 'dtype', type(rgb).__name__)}")
@@ -145,10 +143,7 @@ def answer_of(method: str, value: msgspec.Raw, size: tuple[int, int], n: int) ->
 def checked(method: str, value: Any, size: tuple[int, int], n: int, model: str) -> Any:
     """Check what a method returned for an image (height, width), in its process and again at its owner.
 
-    Raises:
-        InputError: an element is not a Detection, or the match is not a matrix.
-        ModelError: the probabilities are not those of `n` questions, or see `check_found`.
-        ShapeError: a mask has another size than the image.
+    InputError, ShapeError for masks of another size, or ModelError for probabilities that are not of `n` questions.
     """
     if method == "judge":
         return check_probabilities(value, n, model)

@@ -74,10 +74,7 @@ _T = TypeVar("_T")
 
 
 def load_frame(folder: str | Path) -> tuple[RgbdFrame, tuple[Detection, ...]]:
-    """Read the frame and the detections of one folder.
-
-    Returns:
-        The frame, depth registered to colour and metres; and its detections, none when detections.json is missing.
+    """Read the frame of one folder, depth registered to colour, and its detections, none without detections.json.
 
     Raises:
         FileError: a file is missing, damaged, of the wrong form, or does not fit the others.

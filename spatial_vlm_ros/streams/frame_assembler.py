@@ -126,7 +126,6 @@ class FrameAssembler:
 
     Args:
         with_detections: True if a frame needs the detections with exactly its stamp.
-        transforms: an existing buffer to use; None = an empty one.
         robot: the robot to remove from depth; None = nothing. A frame waits for the transforms of its links as it does
             for the camera's.
 
@@ -233,7 +232,7 @@ class FrameAssembler:
     # -------------------------------------------------------------------------------------------- frames out
 
     def take(self, after_ns: int, now_ns: int, awaits_speaker: bool = False) -> PendingFrame | None:
-        """Take the first complete frame that was surely exposed at or after a time, with its transforms.
+        """Take the first complete frame that was surely exposed at or after a time; None while it may come.
 
         Frames whose stamps run ahead of now, or lie far behind their arrival, are skipped; `why_none` gives the reason.
         A complete frame is held until its transforms have arrived, even if newer frames follow.
@@ -243,9 +242,6 @@ class FrameAssembler:
                 is no request time, and all frames are accepted, whatever their clock.
             awaits_speaker: also wait for the speaker's transform. If it does not come, the frame is returned without
                 it; only words that need the speaker are then refused.
-
-        Returns:
-            The frame; None while none is complete or its transforms may still come.
         """
         if self._held is not None and after_ns > 0 and self._held.not_before_ns < after_ns:
             self._held = None

@@ -232,7 +232,6 @@ def _octets(message: Any) -> Octets:
     return np.frombuffer(view, np.uint8) if len(view) else np.zeros(0, np.uint8)
 
 
-# ----------------------------------------------------------------------------------------------------
 # Compressed bytes to pixels: PNG, JPEG and RVL, whole or not at all. Decoders fill missing data with grey, zero or
 # nothing, each version in its own way, so damage is searched for before they are called.
 

@@ -29,7 +29,6 @@ class StillSampler:
     Args:
         config: with a base_frame, the camera's frame tells whether the arm stands, too.
         frames: frames of the arm that tell it.
-        most: poses that are used.
 
     Attributes:
         state: what the poses tell so far, in words.

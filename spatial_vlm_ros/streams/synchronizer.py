@@ -179,8 +179,6 @@ class Synchronizer:
 
 # ------------------------------------------------------------------------------------------------ freshness
 
-
-# ----------------------------------------------------------------------------------------------------
 # The offset between the clock that stamps a stream and the clock that receives it. Each message gives arrival − stamp =
 # latency − offset, where offset says how far the clock of the stamps runs ahead. Latency is never negative, so the
 # lower envelope of that difference bounds the offset from below. Message times alone cannot tell how much of it is

@@ -64,8 +64,6 @@ class PinholeCamera:
 
     Args:
         K: (3, 3) float64, pixels; (0, 0) is the centre of the top-left pixel.
-        width: image width, pixels.
-        height: image height, pixels.
         distortion_model: "plumb_bob", "rational_polynomial" or "equidistant".
         D: distortion coefficients in the order of that model; empty = the image is rectified.
 
@@ -391,7 +389,6 @@ class Detection:
                 raise InputError(f"mask of detection {self.id!r}", "no pixel is set", "at least one pixel", repair)
 
 
-# --------------------------------------------------------------------------------------------------
 # Measured objects in metres in the camera frame, and the surface they stand on.
 
 
@@ -562,7 +559,6 @@ class Scene:
     Args:
         objects: one for each detection, in the detector's order, except those of the robot.
         up: (3,) unit, against gravity.
-        up_from: where `up` came from.
         support: the plane the objects stand on, or None if none was seen.
         of_robot: detections that show only the robot itself; they are not in `objects`.
         evidence: whether the frame agrees with itself.

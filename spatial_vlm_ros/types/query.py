@@ -71,12 +71,7 @@ class NounPhrase:
 
 @dataclass(frozen=True)
 class Distance:
-    """A distance said in words, between outlines: "10 cm left of", "within 20 cm of", "more than a metre from".
-
-    Args:
-        metres: the number said, in metres.
-        bound: relation to that number: equal, at most, or more.
-    """
+    """A distance said in words, between outlines: "10 cm left of", "within 20 cm of", "more than a metre from"."""
 
     metres: float
     bound: Literal["about", "at most", "at least"] = "about"

@@ -18,7 +18,6 @@ class ComparedObject:
     """An object that takes part in the comparison.
 
     Args:
-        role: candidate for the target, or anchor of a relation.
         distance_m: from the camera to the middle of its measured volume, metres; None if depth cannot be used.
     """
 

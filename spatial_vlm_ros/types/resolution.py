@@ -122,7 +122,6 @@ class Candidate:
     """An object that the words may mean.
 
     Args:
-        probability: posterior probability.
         clauses: one measurement for each clause of the phrase; nested clauses follow their parent.
     """
 

@@ -183,7 +183,7 @@ def test_what_is_no_image_is_refused_and_jpeg_colour_is_read(folder: Path) -> No
     write_png(path, np.full((HEIGHT, WIDTH, 3), (200, 100, 50), np.uint8))
     np.testing.assert_allclose(read_rgb(path)[5, 5], (50, 100, 200), atol=3)
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(FileError, match="JPEG has no end"):
+    with pytest.raises(FileError, match="before its end marker"):
         read_rgb(path)
 
 

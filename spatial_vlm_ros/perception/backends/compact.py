@@ -141,14 +141,7 @@ def merged(found: Sequence[decoding.Instance]) -> list[list[decoding.Instance]]:
 def load(
     model: str = "", score: str = "0.3", masks: str = "yes", threads: str = "0", unfamiliar: str = "refuse"
 ) -> CompactGrounder:
-    """Load the compact model.
-
-    Args:
-        model: folder with config.json and model.onnx, as `spatial-vlm train` writes it; "" = the one that is shipped.
-        score: probability from which an object is reported, 0 to 1.
-        threads: CPU threads, 0 = all cores.
-        unfamiliar: what to do about images unlike those that it was trained on: "refuse" or "answer".
-    """
+    """Load the compact model. Options: docs/models.md."""
     least, cores = number("score", score, float, 0.0, 1.0), number("threads", threads, int, 0, MOST_THREADS)
     with_masks = chosen("masks", masks, YES_OR_NO)
     refuses = chosen("unfamiliar", unfamiliar, {"refuse": True, "answer": False})

@@ -107,14 +107,7 @@ class TwoGraphs:
 
 
 class OnnxDetector(PhraseDetector):
-    """A detector with text prompts; see Grounder.
-
-    Args:
-        prepare: turns (H, W, 3) uint8 into the graph's input.
-        providers: execution providers of ONNX Runtime in use, in order of priority.
-        budget_s: seconds that a request may take, checked before each run of the graph.
-        clock: monotonic time, seconds.
-    """
+    """A detector with text prompts; `budget_s` for a request is checked before each run of the graph. See Grounder."""
 
     def __init__(
         self,

@@ -118,7 +118,7 @@ class PromptedGrounder:
         return () if reading.unread else reading.places
 
     def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-        """Add masks to detections if a mask model is set; see Masker.masked."""
+        """Add masks to detections if a mask model is set; see `masked_by`."""
         return masked_by(self._masks, rgb, detections)
 
     def written(self, rgb: Rgb, words: str) -> tuple[str, Size]:

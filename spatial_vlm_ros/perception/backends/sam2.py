@@ -151,7 +151,7 @@ class MaskedGrounder(WrappedGrounder):
         return replace(found, detections=masked_by(self.segmenter, rgb, found.detections))
 
     def masked(self, rgb: Rgb, detections: Sequence[Detection]) -> tuple[Detection, ...]:
-        """Add masks to detections with boxes or points; see Masker.masked."""
+        """Add masks to detections with boxes or points; see `masked_by`."""
         return masked_by(self.segmenter, rgb, detections)
 
 

@@ -47,16 +47,12 @@ class ModelFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A model that can be fetched.
+    """A model that can be fetched; `repository` and `revision` (a commit) are those of the hub.
 
     Attributes:
-        backend: backend that runs it, a name of `perception.backends.BACKENDS`.
-        licence: SPDX name, or the owner's name for it.
-        terms: address of the licence's text.
+        licence: SPDX name, or the owner's name for it; `terms` is the address of its text.
         files: path inside the model's folder, with "/" → its size and hash.
         needs: extra of this package, for `pip install`.
-        repository: "owner/name" on the hub.
-        revision: commit, 40 hexadecimal digits.
         cost: cost per frame, with the machine and the script that measured it; empty if not measured.
     """
 

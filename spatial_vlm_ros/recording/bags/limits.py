@@ -45,9 +45,8 @@ MOST_TIMES = 200
 """Most times its size that a file, or all its chunks, may unpack to; for raw depth of a still scene it is about
 fifty.
 """
-_ALWAYS_OF_CHUNKS = (
-    1024 * MIB
-)  # bytes that chunks may always unpack to: images of a covered camera are compressed 10,000 times
+# bytes that chunks may always unpack to: images of a covered camera are compressed 10,000 times
+_ALWAYS_OF_CHUNKS = 1024 * MIB
 _MOST_STRANGE = 10_000  # most records of unknown kinds: skipping one takes as long as reading one
 _SHOWN = 50  # most shown characters of a name that should have four
 _AGAIN = "record it again"

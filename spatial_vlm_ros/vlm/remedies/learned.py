@@ -3,7 +3,7 @@
 
     mark(model, norms.NAME, norms.PUBLISHED)
     model.save_pretrained(folder)
-    save_learned(folder, {norms.NAME: norm_tensors(norm)})
+    save_learned(folder, {norms.NAME: norm.state_dict()})
 
 A remedy that changes a model's computation (its positions, its norms) helps a model that was trained with it and harms
 one that was not. Training writes the mark with `mark`; a remedy reads it with `check_trained` before it is applied.
@@ -119,7 +119,7 @@ class LearnedPositions(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Write the table into the folder of the checkpoint."""
-        _save(Path(folder) / TABLE_FILE, {"table": self.table.detach().contiguous()})
+        _save(Path(folder) / TABLE_FILE, self.state_dict())
 
     @classmethod
     def load(cls, folder: str | Path) -> LearnedPositions:
@@ -139,7 +139,7 @@ def _save(path: Path, tensors: Mapping[str, Tensor]) -> None:
         raise FileError(path, "no such folder", repair)
     try:
         with written_by_name(path, force=True) as unfinished:
-            save_file(dict(tensors), str(unfinished))
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(unfinished))
     except (OSError, SafetensorError) as error:
         raise FileError(path, str(error), repair) from error
 

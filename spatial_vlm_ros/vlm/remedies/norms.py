@@ -147,18 +147,11 @@ def put_norm(parts: Parts, norm: PublishedNorm | MeanNorm, *, allow_untrained: b
     return parts.projector.register_forward_hook(lambda _module, _given, tokens: norm(tokens))
 
 
-def norm_tensors(norm: PublishedNorm) -> dict[str, Tensor]:
-    """Gamma, mean and largest norm by name, as safetensors stores them."""
-    return {name: value.detach().contiguous() for name, value in norm.state_dict().items()}
-
-
 def norm_from(tensors: Mapping[str, Tensor]) -> PublishedNorm:
-    """Make the normaliser from the tensors of `norm_tensors`."""
+    """Make the normaliser from its `state_dict`."""
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     if set(shapes) != {"gamma", "mean", "largest"} or len(shapes["gamma"]) != 1 or shapes["mean"] or shapes["largest"]:
-        raise InputError(
-            "normaliser", f"tensors {shapes}", "gamma (D,), mean (), largest ()", "save it with norm_tensors"
-        )
+        raise InputError("normaliser", f"tensors {shapes}", "gamma (D,), mean (), largest ()", "save its state_dict")
     norm = PublishedNorm(shapes["gamma"][0], float(tensors["mean"]), float(tensors["largest"]))
     norm.load_state_dict(dict(tensors))
     return norm

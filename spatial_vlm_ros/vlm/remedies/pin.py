@@ -92,17 +92,12 @@ def put_pin(parts: Parts, pin: Pin, *, allow_untrained: bool = False) -> Any:
     return parts.projector.register_forward_pre_hook(insert)
 
 
-def pin_tensors(pin: Pin) -> dict[str, Tensor]:
-    """Weights and table by name, as safetensors stores them."""
-    return {name: value.detach().contiguous() for name, value in pin.state_dict().items()}
-
-
 def pin_from(tensors: Mapping[str, Tensor]) -> Pin:
-    """Make the PIN from the tensors of `pin_tensors`."""
+    """Make the PIN from its `state_dict`."""
     try:
         pin = Pin(len(tensors["table"]), len(tensors["psi.6.bias"]))
         pin.load_state_dict(dict(tensors))
     except (KeyError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError("PIN", reason, "the tensors of pin_tensors", "load the file of a PIN") from error
+        raise InputError("PIN", reason, "the tensors of its state_dict", "load the file of a PIN") from error
     return pin

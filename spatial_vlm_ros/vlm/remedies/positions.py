@@ -104,7 +104,6 @@ class Positions:
     """Settings of a position scheme.
 
     Args:
-        scheme: one of AXES.
         following: position at which text after an image continues, one of FOLLOWING; for axial and M-RoPE.
         sections: M-RoPE: frequencies of time, rows and columns; None = the model's own, else as published.
         base: base of the frequencies, for axial and M-RoPE; None = the decoder's own.

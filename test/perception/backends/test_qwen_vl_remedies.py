@@ -83,7 +83,7 @@ def remedied(kind: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
         mark_trained(parts, Positions("axial"))
 
     tiny_vlms.qwen_folder(folder, kind, lessons(kind), prepare=prepare)
-    save_learned(folder, {norms.NAME: norms.norm_tensors(norm)})
+    save_learned(folder, {norms.NAME: norm.state_dict()})
     return folder
 
 
@@ -306,7 +306,7 @@ def test_the_warm_up_sees_the_model_with_its_remedies(remedied: Path, tmp_path: 
     other, norm = shutil.copytree(remedied, tmp_path / "other"), published()
     with torch.no_grad():
         norm.gamma.fill_(float("nan"))
-    save_learned(other, {norms.NAME: norms.norm_tensors(norm)})
+    save_learned(other, {norms.NAME: norm.state_dict()})
     late = load(other)
     for run in (
         lambda: load(other, warm_up="yes", probe="no"),

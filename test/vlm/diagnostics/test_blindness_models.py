@@ -154,7 +154,7 @@ def trained(folder: Path, kind: str = "llava") -> Path:
     made = small_scorer(kind, draw_items(FEW))
     mark(made.model, norms.NAME, norms.PUBLISHED)
     mark_trained(parts_of(made.model), Positions("axial"))
-    save_learned(written(made, folder), {norms.NAME: norms.norm_tensors(normaliser())})
+    save_learned(written(made, folder), {norms.NAME: normaliser().state_dict()})
     return folder
 
 

@@ -22,7 +22,7 @@ from spatial_vlm_ros.vlm.parts import Parts, parts_of
 from spatial_vlm_ros.vlm.remedies import features, norms, pin
 from spatial_vlm_ros.vlm.remedies.attention_scaling import ScalingVis
 from spatial_vlm_ros.vlm.remedies.learned import FILE, check_trained, load_learned, mark, save_learned, trained_with
-from spatial_vlm_ros.vlm.remedies.pin import Pin, pin_from, pin_tensors, put_pin, sinusoids
+from spatial_vlm_ros.vlm.remedies.pin import Pin, pin_from, put_pin, sinusoids
 from spatial_vlm_ros.vlm.remedies.requested import RequestedRemedies, treat
 
 TABLES = tables(__file__)
@@ -251,13 +251,13 @@ def offsets_with_nan() -> None:
     pin()
 
 
-GAMMA = norms.norm_tensors(norms.PublishedNorm(4))
+GAMMA = norms.PublishedNorm(4).state_dict()
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "norm_of_tensors": lambda **names: norms.norm_from({name: GAMMA[of] for name, of in names.items()}),
     "all_words": lambda: range(WORDS),
     "tensor": lambda *row: torch.tensor([row]),
     "pin_without_tensors": lambda: pin_from({}),
-    "pin_with_zeros": lambda name: pin_from({**pin_tensors(pin_of()), name: torch.zeros(3)}),
+    "pin_with_zeros": lambda name: pin_from({**pin_of().state_dict(), name: torch.zeros(3)}),
 }
 
 
@@ -349,7 +349,7 @@ def test_a_pin_and_a_normaliser_come_from_one_file_and_go_again(tmp_path: Path) 
     model = small_vlm("llava")
     torch.manual_seed(1)
     insert, norm = Pin(16, 32), norms.PublishedNorm(64, 0.4, 2.0)
-    save_learned(str(tmp_path), {pin.NAME: pin_tensors(insert), norms.NAME: norms.norm_tensors(norm)})
+    save_learned(str(tmp_path), {pin.NAME: insert.state_dict(), norms.NAME: norm.state_dict()})
     before = logits(model)
     first = put_pin(parts_of(model), insert, allow_untrained=True)
     expected = by_hand(model, lambda parts: norms.put_norm(parts, norm, allow_untrained=True))
@@ -374,7 +374,7 @@ def test_layers_come_from_the_mark_alone_and_where_one_cannot_be_put_on_none_is(
     assert float((expected - before).abs().max()) > 1e-3
     model = small_vlm("llava")
     before = logits(model)
-    save_learned(tmp_path, {norms.NAME: norms.norm_tensors(norms.PublishedNorm(64))})
+    save_learned(tmp_path, {norms.NAME: norms.PublishedNorm(64).state_dict()})
     mark(model, norms.NAME, norms.PUBLISHED)
     mark(model, pin.NAME, {"patches": 16})
     with pytest.raises(ModelError, match="trained with pin"):
