@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -361,12 +362,12 @@ def _hidden_resize(trials: Sequence[Trial], best: _Fit | None) -> str | None:
 
 _RESIZES: Mapping[str, Callable[[int, int], int]] = MappingProxyType(
     {
-        **{f"multiples of {n}": lambda side, _, n=n: max(n, round(side / n) * n) for n in (14, 16, 28, 32)},
+        **{f"multiples of {n}": partial(lambda n, side, _: max(n, round(side / n) * n), n) for n in (14, 16, 28, 32)},
         **{
-            f"a longest side of {n}": lambda side, longest, n=n: max(1, round(side * n / longest))
+            f"a longest side of {n}": partial(lambda n, side, longest: max(1, round(side * n / longest)), n)
             for n in (336, 448, 512, 640, 672, 768, 896, 1024, 1280)
         },
-        **{f"{n}x{n}": lambda *_, n=n: n for n in (224, 256, 336, 384, 448, 512, 640, 672, 768, 896, 1024)},
+        **{f"{n}x{n}": partial(lambda n, *_: n, n) for n in (224, 256, 336, 384, 448, 512, 640, 672, 768, 896, 1024)},
     }
 )
 """Ways in which processors are known to resize a side, by it and the longest: whole patches, one longest, a square."""

@@ -149,9 +149,9 @@ class Synchronizer:
             if not all(chosen.values()):
                 self.unmatched += 1
                 continue
-            found = {stream: kept for stream, kept in chosen.items() if kept}
-            for stream, kept in found.items():
-                self.streams[stream].drop_until(kept.stamp_ns)
+            found = {other: kept for other, kept in chosen.items() if kept}
+            for other, kept in found.items():
+                self.streams[other].drop_until(kept.stamp_ns)
             messages, stamps, arrivals = ({name: kept[n] for name, kept in found.items()} for n in (1, 0, 2))
             matches.append(MatchedMessages(pivot.stamp_ns, messages, stamps, arrivals))
         return matches
