@@ -224,7 +224,7 @@ setup(
             "pyarrow>=14",
         ],
         # Evaluation on a cluster, results as Parquet, bags and results in object stores.
-        "scale": ["ray>=2.9", "pyarrow>=14", "fsspec>=2025.2", "s3fs>=2025.2"],
+        "scale": ["pyarrow>=14", "fsspec>=2025.2", "s3fs>=2025.2"],
         # The site (docs/adr/0003), and the drawings of relations.
         "docs": ["sphinx>=8.1", "pydata-sphinx-theme>=0.16", "myst-parser>=4.0", "matplotlib>=3.7"],
         # The answer in three dimensions: `resolve --view`, and `--out scene.ply`.

@@ -570,7 +570,7 @@ class EvaluationError(_ReasonedError, status="INTERNAL_ERROR"):
 
 
 class EngineUnavailableError(EvaluationError):
-    """Ray is not reachable, or no worker starts."""
+    """No worker starts."""
 
 
 class StoreError(EvaluationError):

@@ -16,7 +16,7 @@ PACKAGES: Mapping[str, str] = MappingProxyType(
         "export": "torch transformers safetensors onnxruntime onnx onnxscript tokenizers pillow",
         "onnx": "onnxruntime tokenizers pillow",
         "report": "Jinja2 junitparser",
-        "scale": "ray pyarrow fsspec s3fs",
+        "scale": "pyarrow fsspec s3fs",
         "train": "torch transformers safetensors onnx onnxscript mujoco",
         "view": "open3d-cpu",
         "vlm": "torch transformers safetensors pillow jinja2",

@@ -169,7 +169,7 @@ REQUIRED = {
         "torch transformers tokenizers onnxruntime onnxscript accelerate fastapi uvicorn openai",
     ),
     "ARM": ("of the arm", "sim arm", "pinocchio coal ompl daqp mujoco"),
-    "SCALE": ("of clusters and stores", "scale", "ray pyarrow fsspec s3fs moto mcap"),
+    "SCALE": ("of stores", "scale", "pyarrow fsspec s3fs moto mcap"),
     "DOCS": ("of the site", "docs", "sphinx myst_parser pydata_sphinx_theme"),
     "BROWSER": ("in a browser", "web browser", "starlette uvicorn jinja2 selenium chromium chromedriver axe-core"),
 }

@@ -21,7 +21,7 @@ from spatial_vlm_ros.errors import DependencyError, EvaluationError, InputError,
 from spatial_vlm_ros.files.writing import new_folder, write_bytes, write_text
 
 if TYPE_CHECKING:
-    from spatial_vlm_lab.engine.engines import Engine
+    from spatial_vlm_lab.engine.engines import LocalEngine
     from spatial_vlm_lab.engine.run import MergedRun
     from spatial_vlm_lab.scoring.case_result import Row
     from spatial_vlm_lab.scoring.model_spec import ModelSpec
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from spatial_vlm_ros.parameters import Settings
     from spatial_vlm_ros.types import FrameOfReference
 
-ENGINES = ("local", "ray")
 SHARDS = "shards"
 """Name of the folder of the parts inside the folder of --out."""
 _MOST_IMAGES = 300  # per model: a page with more images is slow in a browser
@@ -87,13 +86,8 @@ class _Gate(click.Command):
 @click.option(
     "--parquet", type=group.FILE, help="Parquet file with one row for each model and case (needs the extra scale)."
 )
-@click.option("--engine", type=click.Choice(ENGINES), help="Evaluate in shards, on this machine or on Ray.")
 @click.option(
-    "--workers", type=click.IntRange(1), help="Number of processes (with Ray: actors); each loads the models once."
-)
-@click.option("--address", help='Ray cluster: "auto" or "host:6379". Default: start one here.')
-@click.option(
-    "--num-gpus", type=click.FloatRange(0), help="GPUs for each Ray worker; with 0.25, four workers share one."
+    "--workers", type=click.IntRange(1), help="Evaluate in shards, by so many processes; each loads models."
 )
 @click.option("--resume", is_flag=True, help="Continue an evaluation in shards and keep its results.")
 @click.option(
@@ -256,28 +250,22 @@ def _few(names: Sequence[str]) -> str:
 # ------------------------------------------------------------------------------------------------ in shards
 
 
-def _sharded(given: dict[str, Any], out: Path | None, whole: str) -> tuple[Engine, str] | None:
+def _sharded(given: dict[str, Any], out: Path | None, whole: str) -> tuple[LocalEngine, str] | None:
     """Engine and folder of an evaluation in shards; None if it runs here, as the option `whole` needs."""
-    engine, workers, address, num_gpus, shards = (
-        given.pop(name) for name in ("engine", "workers", "address", "num_gpus", "shards")
-    )
-    if engine != "ray" and (address is not None or num_gpus is not None):
-        raise click.UsageError("--address and --num-gpus need --engine ray")
-    if engine is None and workers is None and shards is None and not given["resume"]:
+    workers, shards = given.pop("workers"), given.pop("shards")
+    if workers is None and shards is None and not given["resume"]:
         return None
     if whole:
-        raise click.UsageError(f"{whole} does not work with --engine, --workers, --resume or --shards")
+        raise click.UsageError(f"{whole} does not work with --workers, --resume or --shards")
     if shards is None and (out is None or out.suffix):
         raise click.UsageError("an evaluation in shards needs a folder: give --out FOLDER or --shards")
-    from spatial_vlm_lab.engine.engines import LocalEngine, RayEngine
+    from spatial_vlm_lab.engine.engines import LocalEngine
 
-    count = workers or 1
-    chosen = RayEngine(count, address, num_gpus=num_gpus or 0.0) if engine == "ray" else LocalEngine(count)
-    return chosen, shards or str(Path(out or "", SHARDS))
+    return LocalEngine(workers or 1), shards or str(Path(out or "", SHARDS))
 
 
 def _in_shards(
-    engine: Engine, folder: str, resume: bool, sources: Sequence[Source], models: Sequence[ModelSpec],
+    engine: LocalEngine, folder: str, resume: bool, sources: Sequence[Source], models: Sequence[ModelSpec],
     config: Settings, frame_of_reference: FrameOfReference | None, files: ReportFiles,
 ) -> tuple[list[ModelRun], MergedRun]:  # fmt: skip
     """Run all models; returns their runs, and what was and was not evaluated."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shards, the pieces of an evaluation, and what answers them: this process, processes here, or actors of a Ray cluster.
+"""Shards, the pieces of an evaluation, and what answers them: this process, or processes here.
 
 A plan depends on what is evaluated, never on the engine or the number of workers: so every engine gives the same rows
 in the same order. Each worker loads the models once, and is led by a thread of this process. Processes are spawned, so
 that no thread or GPU context of this one is copied. A worker that dies is replaced, and its shard is given to the next
-one. Only the driver writes results, so no machine of a cluster needs to see the folder.
+one. Only the driver writes results.
 """
 
 from __future__ import annotations
@@ -16,25 +16,21 @@ import multiprocessing
 import os
 import queue
 import signal
-import socket
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
 from spatial_vlm_lab.scoring.case_result import Row
 from spatial_vlm_ros.errors import (
-    DependencyError,
     EngineUnavailableError,
     InputError,
     InternalError,
     SpatialVlmError,
 )
-from spatial_vlm_ros.extras import install
 
 MOST_WORKERS = 1024
 ATTEMPTS = 3
@@ -42,7 +38,6 @@ ATTEMPTS = 3
 _DEATHS_AT_START = 3
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _END_S = 5.0  # seconds that a worker has to end by itself
-_CONNECT_S = 10.0
 _KEY = 40  # hexadecimal digits of a part's name
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -110,7 +105,7 @@ class ShardWorker:
 
     def begin(self, setup: Setup, *, alone: bool = False) -> SpatialVlmError | None:
         """Load the models; returns the error, if any."""
-        if not alone:  # OpenCV gets as many threads as other libraries; Ray sets _THREADS[0] to the cores of an actor
+        if not alone:  # OpenCV gets as many threads as other libraries
             import cv2
 
             told = os.environ.get(_THREADS[0], "1").partition(",")[0]  # of nested levels, the first
@@ -145,15 +140,15 @@ class _WorkerEnd(Exception):
     """A worker has died, and how."""
 
 
-def _led(start: Callable[[], _WorkerProcess | _RayWorker], shards: Sequence[Shard], size: int) -> Iterator[Outcome]:
+def _led(start: Callable[[], _WorkerProcess], shards: Sequence[Shard], size: int) -> Iterator[Outcome]:
     """Answer shards by so many workers, each led by a thread; give up a shard over which workers keep dying."""
     waiting = deque((shard, 0) for shard in shards)  # and how many workers died over it
     heard: queue.SimpleQueue[Outcome | Exception] = queue.SimpleQueue()
-    workers: list[_WorkerProcess | _RayWorker] = []
+    workers: list[_WorkerProcess] = []
     dead_at_start: list[_WorkerEnd] = []
     is_over = threading.Event()
 
-    def begun() -> _WorkerProcess | _RayWorker | None:
+    def begun() -> _WorkerProcess | None:
         worker = start()
         workers.append(worker)
         if is_over.is_set():  # perhaps after the others were stopped
@@ -215,14 +210,12 @@ def _led(start: Callable[[], _WorkerProcess | _RayWorker], shards: Sequence[Shar
             thread.join(_END_S)
 
 
-# ------------------------------------------------------------------------------------------------ one machine
-
-
 class LocalEngine:
     """Runs shards on this machine, in so many processes; 1 = in this one."""
 
     def __init__(self, workers: int = 1) -> None:
-        _check_workers(workers, "use the number of cores")
+        if not 1 <= workers <= MOST_WORKERS:
+            raise InputError("--workers", str(workers), f"1 to {MOST_WORKERS}", "use the number of cores")
         self.workers = workers
 
     def run(self, setup: Setup, shards: Sequence[Shard]) -> Iterator[Outcome]:
@@ -239,11 +232,6 @@ class LocalEngine:
             raise problem
         for shard in shards:
             yield worker.answer(shard)
-
-
-def _check_workers(workers: int, repair: str) -> None:
-    if not 1 <= workers <= MOST_WORKERS:
-        raise InputError("--workers", str(workers), f"1 to {MOST_WORKERS}", repair)
 
 
 class _WorkerProcess:
@@ -297,135 +285,3 @@ def _serve(connection: Connection, setup: Setup) -> None:
         connection.send(worker.begin(setup))
         while True:
             connection.send(worker.answer(connection.recv()))
-
-
-# ------------------------------------------------------------------------------------------------ Ray
-
-
-@dataclass(frozen=True)
-class RayEngine:
-    """Runs shards on Ray actors."""
-
-    workers: int = 1
-    address: str | None = None  # "auto" or "host:6379"; None = start a cluster on this machine for this run
-    num_gpus: float = 0.0  # for each actor, which has one core; a fraction has actors share one
-    start_timeout: float = 600.0  # for the first actor to be placed and to load its models, seconds
-
-    def __post_init__(self) -> None:
-        _check_workers(self.workers, "use at most the cores of the cluster")
-        if not 0 <= self.num_gpus <= 1024 or (self.num_gpus > 1 and self.num_gpus % 1):
-            expected = "a fraction below 1, or a whole number"
-            raise InputError("num_gpus", str(self.num_gpus), expected, "use 0.25 to share one, 1 or 2")
-
-    def run(self, setup: Setup, shards: Sequence[Shard]) -> Iterator[Outcome]:
-        """See LocalEngine."""
-        if not shards:
-            return
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
-        try:
-            import ray
-        except ImportError as error:
-            raise DependencyError("ray", install("scale")) from error
-        has_begun = threading.Event()
-        with redirect_stdout(sys.stderr):  # Ray prints news of its machines to where programs read our results
-            began_here = not ray.is_initialized()
-            if began_here:
-                check_address(self.address)
-                own = {"num_cpus": self.workers, "include_dashboard": False}
-                before = signal.getsignal(signal.SIGTERM)
-                try:
-                    ray.init(
-                        address=self.address or "local",
-                        **({} if self.address else own),
-                        log_to_driver=False,
-                        logging_level=logging.ERROR,
-                        configure_logging=False,
-                    )
-                except (OSError, RuntimeError, ValueError) as error:
-                    authentication = " A cluster with token authentication needs RAY_AUTH_MODE and the token here too."
-                    raise _unreachable(self.address, error, authentication if self.address else "") from error
-                finally:  # Ray puts a handler there that prints its stack
-                    if threading.current_thread() is threading.main_thread():
-                        signal.signal(signal.SIGTERM, before)
-            try:
-                size = min(self.workers, len(shards))
-                yield from _led(lambda: _RayWorker(ray, self, setup, has_begun), shards, size)
-            finally:
-                if began_here:
-                    ray.shutdown()
-
-
-@dataclass
-class _RayWorker:
-    """A worker in a cluster; `has_begun`: whether any worker has."""
-
-    ray: Any
-    engine: RayEngine
-    setup: Setup
-    has_begun: threading.Event
-
-    def __post_init__(self) -> None:
-        kind = self.ray.remote(ShardWorker)
-        self._actor = kind.options(num_cpus=1.0, num_gpus=self.engine.num_gpus, max_restarts=0).remote()
-
-    def ask(self, shard: Shard | None) -> Any:
-        """See _WorkerProcess."""
-        asked = self._actor.begin.remote(self.setup) if shard is None else self._actor.answer.remote(shard)
-        while not self.ray.wait([asked], timeout=self.engine.start_timeout)[0]:
-            if not self.has_begun.is_set():
-                asked_for = f"1 CPU and {self.engine.num_gpus:g} GPU for each worker"
-                resources = sorted(self.ray.cluster_resources().items())
-                there = ", ".join(f"{value:g} {name}" for name, value in resources if name in ("CPU", "GPU"))
-                waited = f"no worker started in {self.engine.start_timeout:g} s"
-                reason = f"{waited}: it needs {asked_for}, the cluster has {there}"
-                repair = "Request less with --num-gpus, or add machines to the cluster."
-                raise EngineUnavailableError(reason, repair)
-        try:
-            said = self.ray.get(asked)
-        except self.ray.exceptions.RayError as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            _log.warning("a Ray worker ended: %s", " ".join(lines)[:500])
-            raise _WorkerEnd(type(error).__name__) from error
-        self.has_begun.set()
-        return said
-
-    def end(self) -> None:
-        with suppress(Exception):
-            self.ray.kill(self._actor)
-
-    stop = end
-
-
-def check_address(address: str | None, wait_s: float = _CONNECT_S) -> None:
-    """Check that a gRPC server, such as Ray's, answers at "[ray://]host:port": Ray itself tries for many minutes.
-
-    Both sides of HTTP/2, on which gRPC is built, begin by sending their settings. Any other address is left to Ray.
-    """
-    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
-    if not colon or not port.isdigit():
-        return
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), wait_s) as connection:
-            if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):  # it waits for a handshake
-                return
-            connection.settimeout(wait_s)
-            connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
-            with connection.makefile("rb") as stream:
-                head = stream.read(9)
-    except TimeoutError as error:
-        silent = TimeoutError(f"no answer within {wait_s:g} s")
-        raise _unreachable(address, silent) from error
-    except (OSError, OverflowError) as error:
-        raise _unreachable(address, error) from error
-    if len(head) < 9 or head[3] != 4:
-        raise _unreachable(address, ConnectionError("the server there is not Ray"))
-
-
-def _unreachable(address: str | None, error: Exception, more: str = "") -> EngineUnavailableError:
-    where = f"the Ray cluster at {address}" if address else "a Ray cluster on this machine"
-    words = " ".join(str(error).split())[:300].rstrip(".")
-    repair = "Check the address with `ray status --address ADDRESS`; without --address, a cluster is started here."
-    return EngineUnavailableError(f"{where} cannot be reached: {words}", repair + more)
-
-
-Engine = LocalEngine | RayEngine

@@ -27,7 +27,7 @@ import msgspec
 
 import spatial_vlm_lab
 import spatial_vlm_ros
-from spatial_vlm_lab.engine.engines import Engine, Outcome, Shard, ShardAnswers, digest
+from spatial_vlm_lab.engine.engines import LocalEngine, Outcome, Shard, ShardAnswers, digest
 from spatial_vlm_lab.engine.run import MergedRun, evaluate_shards
 from spatial_vlm_lab.scoring.case_result import COLUMNS, Row
 from spatial_vlm_lab.scoring.model_spec import LoadedModel, ModelSpec, check_images, load_model
@@ -88,7 +88,7 @@ def evaluate_cases(
     models: Sequence[ModelSpec],
     config: Settings,
     folder: str | Path,
-    engine: Engine,
+    engine: LocalEngine,
     *,
     frame_of_reference: FrameOfReference | None = None,
     resume: bool = False,

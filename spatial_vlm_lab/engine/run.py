@@ -36,7 +36,7 @@ from typing import Any
 
 import msgspec
 
-from spatial_vlm_lab.engine.engines import Engine, NotEvaluated, Outcome, Setup, Shard, ShardAnswers, digest
+from spatial_vlm_lab.engine.engines import LocalEngine, NotEvaluated, Outcome, Setup, Shard, ShardAnswers, digest
 from spatial_vlm_lab.scoring.case_result import Row, check_installed, rows_schema, rows_table
 from spatial_vlm_ros.errors import FileError, FolderInUseError, RunMismatchError, StoreError
 from spatial_vlm_ros.files.writing import PART, write_bytes
@@ -97,7 +97,7 @@ def evaluate_shards(
     setup: Setup,
     shards: Sequence[Shard],
     folder: str | Path,
-    engine: Engine,
+    engine: LocalEngine,
     configuration: Mapping[str, Any],
     *,
     resume: bool = False,

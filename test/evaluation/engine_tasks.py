@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from spatial_vlm_lab.engine.engines import LocalEngine, RayEngine, Shard, ShardAnswers, digest
+from spatial_vlm_lab.engine.engines import LocalEngine, Shard, ShardAnswers, digest
 from spatial_vlm_lab.engine.run import evaluate_shards
 from spatial_vlm_lab.scoring.case_result import Row
 from spatial_vlm_ros.errors import DepthError, InputError
@@ -86,7 +86,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def main() -> None:
     """Run an evaluation as a program: JSON of its arguments on the command line."""
     given = json.loads(sys.argv[1])
-    engine = (RayEngine if given["engine"] == "ray" else LocalEngine)(given["workers"])
+    engine = LocalEngine(given["workers"])
     setup = MadeUp(given.get("control"), given.get("seconds", 0.0))
     done = evaluate_shards(
         setup, shards_of(given["shards"]), given["out"], engine, CONFIGURATION, resume=given.get("resume", False),

@@ -32,7 +32,7 @@ class S3Server:
         self._process.wait()
 
     def environment(self) -> dict[str, str]:
-        """What fsspec, boto and Ray's workers read: the endpoint, and a key that this server does not look at."""
+        """What fsspec and boto read: the endpoint, and a key that this server does not look at."""
         return {
             "AWS_ENDPOINT_URL": self.endpoint, "AWS_ACCESS_KEY_ID": "nobody", "AWS_SECRET_ACCESS_KEY": "nothing",
             "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true", "AWS_MAX_ATTEMPTS": "1",

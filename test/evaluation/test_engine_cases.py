@@ -331,7 +331,7 @@ run = partial(cli_runs.run, "evaluate")
 
 
 def test_a_folder_is_resumed_and_never_replaced(frames: Path, tmp_path: Path) -> None:
-    arguments = ("--frames", frames, "--engine", "local", "--out", tmp_path / "out")
+    arguments = ("--frames", frames, "--workers", "1", "--out", tmp_path / "out")
     assert run(*arguments).exit_code == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"shards", "scores.json", "report.html"}
     assert (tmp_path / "out" / "shards" / "rows.parquet").is_file()
@@ -347,16 +347,15 @@ def test_what_was_not_evaluated_is_said(frames: Path, tmp_path: Path, monkeypatc
     shards = plan_cases([Source(str(frames))], GIVEN, SETTINGS, frames_in_shard=1)
     shards = [shards[0], dataclasses.replace(shards[1], payload=None), *shards[2:]]
     monkeypatch.setattr("spatial_vlm_lab.engine.evaluate_cases.plan_cases", lambda *_: shards)
-    done = run("--frames", frames, "--engine", "local", "--out", tmp_path / "out")
+    done = run("--frames", frames, "--workers", "1", "--out", tmp_path / "out")
     assert done.exit_code == 1
     assert all(words in done.output for words in ("2 of 12 cases were not evaluated: kitchen, f1", "--resume"))
-    done = run("--frames", frames, "--engine", "local", "--out", tmp_path / "no", "--grounder", "onnx model=/nowhere")
+    done = run("--frames", frames, "--workers", "1", "--out", tmp_path / "no", "--grounder", "onnx model=/nowhere")
     assert done.exit_code != 0
     assert not (tmp_path / "no" / "report.html").exists()
 
 
-def test_options_that_do_not_fit_are_refused(frames: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "ray", None)
+def test_options_that_do_not_fit_are_refused(frames: Path, tmp_path: Path) -> None:
     for options, words, code in tables(__file__)["options"]:
         done = run("--frames", frames, *options.format(out=tmp_path / "out").split())
         assert (done.exit_code, words in done.output) == (code, True), done.output

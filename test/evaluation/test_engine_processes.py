@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluations on several processes, on Ray and in an S3 store give the folder of one process, whatever is killed."""
+"""Evaluations on several processes and in an S3 store give the folder of one process, whatever is killed."""
 
 import dataclasses
 import json
@@ -63,7 +63,7 @@ def program(out: Path, **given: Any) -> subprocess.Popen[str]:
     home = out.parent / "home"
     home.mkdir(exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(home), "PYTHONWARNINGS": "ignore"}
-    arguments = json.dumps({"engine": "local", "workers": 2, "shards": 7, "out": str(out), **given})
+    arguments = json.dumps({"workers": 2, "shards": 7, "out": str(out), **given})
     return subprocess.Popen([sys.executable, str(PROGRAM), arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             text=True, env=environment)  # fmt: skip
 
@@ -129,35 +129,6 @@ def test_an_evaluation_whose_driver_was_killed_goes_on_later(tmp_path: Path, exp
     assert contents(tmp_path / "out") == expected
 
 
-def test_workers_of_ray_give_the_same_if_one_dies(tmp_path: Path, control: Path, expected: Files) -> None:
-    pytest.importorskip("ray")
-    (control / "die-2").touch()
-    said = finished(program(tmp_path / "out", engine="ray", control=str(control)))
-    assert said.endswith("all 21 cases were evaluated\n")
-    assert contents(tmp_path / "out") == expected
-    assert not list(control.glob("die-*"))
-
-
-@slow
-def test_workers_of_ray_go_on_after_kills_and_give_up_in_the_end(tmp_path: Path, control: Path) -> None:
-    pytest.importorskip("ray")
-    given: dict[str, Any] = {"engine": "ray", "workers": 4, "shards": 40, "control": str(control), "seconds": 0.4}
-    driver = program(tmp_path / "out", **given)
-    heard(driver, 4)
-    workers = [int(path.name.removeprefix("started-")) for path in control.glob("started-*")]
-    os.kill(workers[0], signal.SIGKILL)
-    heard(driver, 8)
-    killed(driver)
-    stored = len(list((tmp_path / "out" / "parts").glob("*.parquet")))
-    assert 12 <= stored < 40
-    assert finished(program(tmp_path / "out", **given, resume=True)).count("shard\n") == 40 - stored
-    evaluate_shards(MadeUp(), shards_of(40), tmp_path / "expected", LocalEngine(), CONFIGURATION)
-    assert contents(tmp_path / "out") == contents(tmp_path / "expected")
-    (control / "always-1").touch()
-    said = finished(program(tmp_path / "dead", engine="ray", shards=4, control=str(control)))
-    assert "3 of 12 cases were not evaluated: piece 1 (3 cases: 3 workers ended while they worked on it" in said
-
-
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     """A running store with the bucket `lab`, which this process, and those it starts, reach."""
@@ -210,7 +181,6 @@ _FROM_A_STORE = """
 import sys
 from spatial_vlm_lab.engine.evaluate_cases import evaluate_cases, plan_cases
 from spatial_vlm_lab.engine.engines import LocalEngine
-from spatial_vlm_lab.engine.engines import RayEngine
 from spatial_vlm_lab.scoring.model_spec import ModelSpec
 from spatial_vlm_lab.scoring.sources import Source
 from spatial_vlm_ros.parameters import Settings
@@ -218,23 +188,22 @@ from spatial_vlm_ros.parameters import Settings
 if __name__ == "__main__":
     source = Source(sys.argv[1], "bag", sys.argv[2])
     plan_cases.__defaults__ = (1, 2_000_000)  # frames and bytes in a shard
-    for engine, folder in ((LocalEngine(), sys.argv[3]), (RayEngine(4), sys.argv[4])):
+    for engine, folder in ((LocalEngine(), sys.argv[3]), (LocalEngine(4), sys.argv[4])):
         print(evaluate_cases([source], [ModelSpec()], Settings(), folder, engine).summary())
 """
 
 
 @slow
 @pytest.mark.usefixtures("server")
-def test_parts_of_a_bag_in_a_store_are_read_by_workers_of_ray(bag: Source, tmp_path: Path) -> None:
-    pytest.importorskip("ray")
+def test_parts_of_a_bag_in_a_store_are_read_by_several_workers(bag: Source, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(_FROM_A_STORE)
     command = (sys.executable, tmp_path / "program.py", put(Path(bag.uri), "s3://lab/run.mcap"), bag.truth,
-               "s3://lab/local", "s3://lab/ray")  # fmt: skip
+               "s3://lab/one", "s3://lab/four")  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(tmp_path)}
     done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.stdout == f"all {2 * (COUNT - 1)} cases were evaluated\n" * 2, done.stdout + done.stderr
     fs = fsspec.filesystem("s3")
-    local, ray = ({name.partition(f"{part}/")[2]: fs.cat_file(name) for name in fs.find(f"lab/{part}")}
-                  for part in ("local", "ray"))  # fmt: skip
-    assert len(local) > 6
-    assert ray == local
+    one, four = ({name.partition(f"{part}/")[2]: fs.cat_file(name) for name in fs.find(f"lab/{part}")}
+                 for part in ("one", "four"))  # fmt: skip
+    assert len(one) > 6
+    assert four == one

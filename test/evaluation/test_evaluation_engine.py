@@ -6,12 +6,8 @@ import errno
 import json
 import os
 import random
-import socket
-import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -22,11 +18,11 @@ from engine_tasks import CONFIGURATION, MadeUp, contents, shards_of
 from waiting import until
 
 from spatial_vlm_lab.engine import run as engine_store
-from spatial_vlm_lab.engine.engines import LocalEngine, Outcome, RayEngine, Shard, ShardAnswers, check_address, digest
+from spatial_vlm_lab.engine.engines import LocalEngine, Outcome, Shard, ShardAnswers, digest
 from spatial_vlm_lab.engine.run import LOCK, MergedRun, ResultStore, evaluate_shards, locked, run_rows
 from spatial_vlm_lab.scoring.case_result import COLUMNS, Row
 from spatial_vlm_ros import errors
-from spatial_vlm_ros.errors import EngineUnavailableError, FolderInUseError, RunMismatchError, StoreError
+from spatial_vlm_ros.errors import FolderInUseError, RunMismatchError, StoreError
 
 parquet = pytest.importorskip("pyarrow.parquet")
 pytest.importorskip("fsspec")
@@ -314,55 +310,3 @@ def test_a_folder_without_an_evaluation_has_no_rows_and_workers_are_counted(tmp_
     for workers in (0, -1, 5000):
         with pytest.raises(errors.InputError, match="--workers"):
             LocalEngine(workers)
-    for options in ({"workers": 0}, {"num_gpus": -1.0}, {"num_gpus": 1.5}):
-        with pytest.raises(errors.InputError):
-            RayEngine(**options)
-
-
-LIMIT_S = 120
-
-
-@contextmanager
-def listening(answer: bytes | None) -> Iterator[str]:
-    """The address of somebody who says this to whoever connects; None = nothing, ever."""
-    over = threading.Event()
-
-    def serve(server: socket.socket) -> None:
-        connection, _ = server.accept()
-        with connection:
-            connection.recv(64)
-            if answer is not None:
-                connection.sendall(answer)
-            over.wait(LIMIT_S)
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=serve, args=(server,), daemon=True)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.getsockname()[1]}"
-        finally:
-            over.set()
-            thread.join(LIMIT_S)
-
-
-def test_who_does_not_listen_or_speaks_otherwise_is_no_cluster() -> None:
-    with pytest.raises(EngineUnavailableError, match=r"cluster at 127\.0\.0\.1:1 cannot be reached.*ray status"):
-        check_address("127.0.0.1:1")
-    bad = b"HTTP/1.1 400 Bad Request\r\n\r\n"
-    for answer, wait_s, words in ((None, 0.2, r"no answer within 0\.2 s"), (bad, LIMIT_S, "not Ray")):
-        with listening(answer) as address, pytest.raises(EngineUnavailableError, match=words):
-            check_address(address, wait_s)
-    settings = bytes((0, 0, 6, 4, 0, 0, 0, 0, 0)) + bytes((0, 3, 0, 0, 0, 100))
-    with listening(settings) as address:  # a server of HTTP/2 may be one
-        assert check_address(address, LIMIT_S) is None  # type: ignore[func-returns-value]
-
-
-def test_a_cluster_without_room_is_said_with_what_it_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ray = MagicMock(**{"is_initialized.return_value": False, "wait.side_effect": lambda asked, **_: ([], asked)})
-    ray.cluster_resources.return_value = {"CPU": 4.0, "memory": 1e9}
-    monkeypatch.setitem(sys.modules, "ray", ray)
-    engine = RayEngine(2, num_gpus=0.5, start_timeout=0.05)
-    with pytest.raises(EngineUnavailableError, match=r"1 CPU and 0\.5 GPU for each worker, the cluster has 4 CPU"):
-        evaluated(tmp_path, shards_of(2), engine=engine)
-    assert (ray.init.called, ray.shutdown.called) == (True, True)
-    assert not (tmp_path / "lock.json").exists()
