@@ -26,18 +26,15 @@ HERE, ELSEWHERE = (0.0, -0.9, 0.6), (0.25, -0.85, 0.7)
 PLACES = {"mug": (-0.25, 0.0), "brick": (0.0, 0.12), "ball": (0.2, -0.05), "tin": (0.05, -0.2), "bottle": (0.3, 0.15)}
 
 
-def things(tabletop: Any) -> dict[str, Body]:
-    return {
+def table(tabletop: Any, *more: Body, eye: Any = HERE, without: str = "", **changed: Body) -> Rendering:
+    bodies = {
         "mug": tabletop.cup("mug", *PLACES["mug"], colour="purple"),
         "brick": tabletop.block("brick", *PLACES["brick"], (0.16, 0.06, 0.06), colour="yellow"),
         "ball": tabletop.ball("ball", *PLACES["ball"], colour="green"),
         "tin": tabletop.can("tin", *PLACES["tin"], 0.05, 0.07, colour="red"),
         "bottle": tabletop.can("bottle", *PLACES["bottle"], 0.03, 0.2, colour="blue"),
+        **changed,
     }
-
-
-def table(tabletop: Any, *more: Body, eye: Any = HERE, without: str = "", **changed: Body) -> Rendering:
-    bodies = {**things(tabletop), **changed}
     bodies.pop(without, None)
     seen: Rendering = tabletop.see(*bodies.values(), *more, eye=eye)
     return seen

@@ -157,7 +157,9 @@ PAINTS = ((200, 40, 40), (40, 40, 200), (40, 200, 40))  # blue, green, red of ea
 SOURCES, RIGHT = ("ADE20K", "COCO", "Omni3D"), ("(A)", "(B)", "(A)")
 
 
-def written(folder: Path) -> Path:
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cv")
     asked = {"question": QUESTION, "prompt": f"{QUESTION} (A) cup (B) can"}
     entries = [cv_entry(n, SOURCES[n], "Relation", RIGHT[n], **asked) for n in range(3)]
     for entry, colour in zip(entries, PAINTS, strict=True):
@@ -169,11 +171,6 @@ def written(folder: Path) -> Path:
 
 def items_of(folder: Path) -> tuple[BenchmarkItem, ...]:
     return read_benchmark(BENCHMARKS["cv-bench"], folder).items
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return written(tmp_path_factory.mktemp("cv"))
 
 
 def report(*arguments: object) -> dict[str, Any]:

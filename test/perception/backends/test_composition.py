@@ -5,7 +5,6 @@ import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -122,17 +121,6 @@ def composed(options: dict[tuple[str, str], str], detector: str, masks: str, opi
     return made
 
 
-def check(told: dict[str, Any], detector: str, opinion: str) -> None:
-    assert Status[told["status"]] in BY_WHAT_WAS_SEEN, told["message"]
-    assert told["model_domain"] == ("simulated" if detector == "compact" else "unknown")
-    second = told["second_opinion"]
-    assert (second is not None) == bool(opinion)
-    if second is not None:
-        assert (second["words"], second["effect"]) == (WORDS, "reported")  # reported: no reliability is known
-        if told["status"] == "OK":
-            assert second["named_id"] == second["geometric_id"] == told["target"]["id"]
-
-
 @pytest.mark.parametrize(
     ("detector", "masks", "opinion"),
     [pytest.param(*one, marks=() if one in FEW else pytest.mark.slow) for one in WHOLE],
@@ -144,7 +132,15 @@ def test_every_composition_answers_by_what_was_seen(
     resolver = Resolver(config_from({"second_opinion": {"ask": bool(opinion)}}), grounder)
     before = servers["opinion"].requests
     answered = resolver.look_at(FRAME).ask(SENTENCE)  # what Resolver.resolve does, with the detections
-    check(json.loads(json.dumps(resolution_json(answered.resolution))), detector, opinion)
+    told = json.loads(json.dumps(resolution_json(answered.resolution)))
+    assert Status[told["status"]] in BY_WHAT_WAS_SEEN, told["message"]
+    assert told["model_domain"] == ("simulated" if detector == "compact" else "unknown")
+    second = told["second_opinion"]
+    assert (second is not None) == bool(opinion)
+    if second is not None:
+        assert (second["words"], second["effect"]) == (WORDS, "reported")  # reported: no reliability is known
+        if told["status"] == "OK":
+            assert second["named_id"] == second["geometric_id"] == told["target"]["id"]
     assert servers["opinion"].requests - before == (opinion == "server")
     assert answered.resolution.status is Status.OK or masks or detector not in TAUGHT
     assert answered.detections, "thresholds are so low that something is found"

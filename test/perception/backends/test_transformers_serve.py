@@ -48,10 +48,6 @@ def scene(box: tuple[int, int, int, int]) -> Rgb:
 LEFT, RIGHT = scene(BOX_LEFT), scene(BOX_RIGHT)
 
 
-def reply(box: tuple[int, ...]) -> str:
-    return json.dumps({"objects": [{"label": "mug", "bbox_2d": list(box)}]})
-
-
 def prepare(model: Any) -> None:
     """Larger first weights, which learn sooner at such a width, and settings that the client has to overrule."""
     with torch.no_grad():
@@ -67,7 +63,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lessons = []
     for rgb, box in ((LEFT, BOX_LEFT), (RIGHT, BOX_RIGHT)):
         system, user = chat.find_request(["mug"], chat.image(rgb, asking), asking)["messages"]
-        lessons.append(Lesson(rgb, user["content"][1]["text"], reply(box)))
+        reply = json.dumps({"objects": [{"label": "mug", "bbox_2d": list(box)}]})
+        lessons.append(Lesson(rgb, user["content"][1]["text"], reply))
     folder = tmp_path_factory.mktemp("served") / "tiny-llava"
     return llava_folder(folder, lessons, prepare=prepare, before=f"USER: {system['content']} USER: ")
 
