@@ -37,7 +37,7 @@ def with_depth(seen: Rendering, where: np.ndarray, depth: Any) -> RgbdFrame:
 HAND_CAMERA = PinholeCamera(np.array([[400.0, 0, 320], [0, 400, 240], [0, 0, 1]]), 641, 481)
 
 
-def pencil_frame() -> tuple[RgbdFrame, np.ndarray]:
+def test_a_block_drawn_by_hand_has_its_place_size_and_axes(tabletop: Tabletop) -> None:
     """A level camera 0.4 m above a table; 0.8 m ahead begins a block 0.06 m wide, 0.10 m long and 0.10 m high."""
     rows, columns = np.mgrid[:481, :641]
     x, y = (columns - 320) / 400, (rows - 240) / 400
@@ -47,12 +47,8 @@ def pencil_frame() -> tuple[RgbdFrame, np.ndarray]:
     on_front = (np.abs(x * 0.8) <= 0.03) & (y * 0.8 >= 0.3) & (y * 0.8 <= 0.4)
     depth = np.where(on_front, 0.8, np.where(on_top, top, np.where(table < 3, table, np.nan))).astype(np.float32)
     rgb = np.full((481, 641, 3), 128, np.uint8)
-    return RgbdFrame(rgb, depth, HAND_CAMERA, up=np.array([0, -1, 0])), on_front | on_top
-
-
-def test_a_block_drawn_by_hand_has_its_place_size_and_axes(tabletop: Tabletop) -> None:
-    frame, mask = pencil_frame()
-    scene = build_scene(frame, [tabletop.of_mask("block", mask)], DEPTH, LIFT)
+    frame = RgbdFrame(rgb, depth, HAND_CAMERA, up=np.array([0, -1, 0]))
+    scene = build_scene(frame, [tabletop.of_mask("block", on_front | on_top)], DEPTH, LIFT)
     block = scene.objects[0]
     np.testing.assert_allclose(block.box.centre, (0, 0.35, 0.85), atol=0.005)
     np.testing.assert_allclose(block.box.size, (0.10, 0.06, 0.10), atol=0.007)
