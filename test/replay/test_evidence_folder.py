@@ -43,13 +43,6 @@ def writes(size: int) -> Callable[[Path], Path]:
     return write
 
 
-def child(code: str, *prefix: str, **environment: str) -> subprocess.Popen[str]:
-    """A Python process that can use the helpers of this folder."""
-    paths = os.pathsep.join([str(HERE), str(HERE.parent), str(HERE.parents[1])])
-    known = {**os.environ, "PYTHONPATH": paths, **environment}
-    return subprocess.Popen([*prefix, sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=known)
-
-
 def test_a_bundle_is_named_by_time_status_and_content_and_readable_by_its_owner_only(tmp_path: Path) -> None:
     folder, seen = tmp_path / "a" / "evidence", list[Path]()
 
@@ -142,7 +135,9 @@ desk.end()
 @pytest.mark.live
 def test_a_node_that_is_killed_before_the_rename_leaves_no_bundle(tmp_path: Path) -> None:
     whole = EvidenceStore(tmp_path, 10**9, 10).keep("OK", T0, writes(10))
-    with child(KILLED % str(tmp_path)) as killed:
+    paths = os.pathsep.join([str(HERE), str(HERE.parent), str(HERE.parents[1])])  # has the helpers of this folder
+    environment, code = {**os.environ, "PYTHONPATH": paths}, KILLED % str(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment) as killed:
         assert killed.stdout.readline() == "written\n"
         killed.send_signal(signal.SIGKILL)
         killed.wait(DEADLINE)
