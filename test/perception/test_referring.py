@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -108,7 +109,14 @@ def test_a_grounder_that_cannot_refer_refuses_only_where_it_is_asked_to() -> Non
 @pytest.mark.parametrize(("kind", "status", "words"), TABLES["failing"])
 def test_a_model_that_fails_costs_the_request(kind: str, status: str, words: str) -> None:
     frame, detections = chicks_and_cup_frame()
-    failing = worker_models.Failing(kind)
+    led_to = {
+        "model": ModelError("weights", "no memory left", "buy some"),
+        "timeout": errors.ModelTimeoutError("weights", "too slow", "buy a faster one"),
+        "value": ValueError("no idea"),
+        "strange": ["the chick"],
+    }
+    failing: Any = worker_models.Mute()
+    failing.refer = Mock(side_effect=[led_to[kind]])
     answer = Resolver(config_from(ASK), failing).resolve(frame, "the chick behind the cup", detections)
     assert answer.status.name == status
     assert words in answer.message

@@ -187,20 +187,6 @@ class Echoing(Mute):
         return (box, NamedObject("", None, (total / 3, float(len(words))), 1 / 3))
 
 
-class Failing(Mute):
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-
-    def refer(self, _: Rgb, words: str) -> tuple[NamedObject, ...]:
-        if self.kind == "model":
-            raise ModelError("weights", "no memory left", "buy some")
-        if self.kind == "timeout":
-            raise ModelTimeoutError("weights", "too slow", "buy a faster one")
-        if self.kind == "strange":
-            return [words]  # type: ignore[return-value]
-        raise ValueError("no idea")
-
-
 class Pointing(GivenDetections):
     def __init__(self, detections: Sequence[Detection]) -> None:
         super().__init__(detections)
