@@ -368,14 +368,9 @@ class Slow:
         return Grounding((), np.zeros((len(phrases), 0)))
 
 
-@pytest.fixture
-def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_the_first_request_and_the_others_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     told = SimpleNamespace(perf_counter=lambda: CLOCK.wall, process_time=lambda: CLOCK.busy)
     monkeypatch.setattr(probing, "time", told)
-
-
-@pytest.mark.usefixtures("_clock")
-def test_loading_the_first_request_and_the_others_are_told_apart() -> None:
     found = probing.measure(Slow, RGB, PHRASES, frames=4)
     assert (found.load_s, found.first_s, found.frames) == (7.0, 5.0, 4)
     assert (found.median_s, found.p95_s, found.cpu_s) == (2.5, pytest.approx(3.85), 1.25)
