@@ -55,16 +55,17 @@ def named(*values: Any) -> bytes:
 
 
 def received(sent: bytes, method: str = "ground", n: int = 1) -> Any:
-    return wire.answer_of(method, wire.read(sent[4:])[2], SIZE, n)
+    return wire.answer_of(method, wire.decoded(sent[4:], wire.Message)[2], SIZE, n)
 
 
 def passed_on(method: str, value: object, size: tuple[int, int] = SIZE, n: int = 1) -> Any:
-    return wire.answer_of(method, wire.read(wire.answer(1, wire.checked(method, value, size, n, "m")))[2], size, n)
+    told = wire.answer(1, wire.checked(method, value, size, n, "m"))
+    return wire.answer_of(method, wire.decoded(told, wire.Message)[2], size, n)
 
 
 def asked(*call: Any) -> tuple[Any, ...]:
     sent, image = wire.call(1, *call)
-    size, arguments = wire.arguments_of(*wire.read(sent)[1:])
+    size, arguments = wire.arguments_of(*wire.decoded(sent, wire.Message)[1:])
     np.testing.assert_array_equal(np.frombuffer(image, np.uint8).reshape(*size, 3), call[1])
     return arguments
 
