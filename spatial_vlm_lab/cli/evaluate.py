@@ -86,9 +86,7 @@ class _Gate(click.Command):
 @click.option(
     "--parquet", type=group.FILE, help="Parquet file with one row for each model and case (needs the extra scale)."
 )
-@click.option(
-    "--workers", type=click.IntRange(1), help="Evaluate in shards, by so many processes; each loads models."
-)
+@click.option("--workers", type=click.IntRange(1), help="Evaluate in shards, by so many processes; each loads models.")
 @click.option("--resume", is_flag=True, help="Continue an evaluation in shards and keep its results.")
 @click.option(
     "--shards", metavar="URI", help="Folder of the shards, local or in an object store. Default: shards/ in --out."
