@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The resolver node answers from live topics."""
 
-import inspect
 import json
-import re
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,6 @@ from visualization_msgs.msg import Marker
 
 from spatial_vlm_ros import Resolver
 from spatial_vlm_ros.nodes import qos
-from spatial_vlm_ros.nodes.perception.resolver import ResolverNode
 from spatial_vlm_ros.output.json_schema import resolution_json
 from spatial_vlm_ros.spatial.detector_profile import UNMEASURED
 from spatial_vlm_ros.streams import frame_assembler as roles
@@ -118,32 +115,3 @@ def test_the_goal_is_told_what_it_waits_for(live: Graph) -> None:
     live.until(lambda: goal.stages == [1, 2, 3], "it resolves")
     assert goal.name == "OK"
     assert goal.result.header.frame_id == "late"
-
-
-def test_what_the_node_says_of_itself_is_what_the_graph_has(live: Graph) -> None:
-    words = re.sub(r"\s+", " ", inspect.getdoc(ResolverNode) or "")
-
-    def named(verb: str) -> set[str]:
-        listed = re.search(rf"{verb}: (.*?)\.(?: |$)", words)
-        topics = re.sub(r"\([^)]*\)", "", listed[1]).replace(" ", "").split(",")
-        return {live.node.resolve_topic_name(topic) for topic in topics}
-
-    always = {"/parameter_events", "/rosout", "/resolver/transition_event", "/clock"}
-    action = {"/resolve/_action/feedback", "/resolve/_action/status"}
-    optional = {"/depth/camera_info", "/imu"}  # where depth is not registered, and with imu: true
-    live.until(lambda: ("resolver", "/") in live.node.get_node_names_and_namespaces(), "the node is discovered")
-
-    def names(ask: Any) -> set[str]:
-        return {name for name, _ in ask("resolver", "/")} - always - action
-
-    def heard() -> bool:
-        return names(live.node.get_subscriber_names_and_types_by_node) == named("Subscribes") - optional
-
-    live.until(heard, "it subscribes to what it says")
-    live.until(lambda: names(live.node.get_publisher_names_and_types_by_node) == named("Publishes"), "it publishes it")
-    served = names(live.node.get_service_names_and_types_by_node)
-    assert {"/resolve/_action/send_goal", "/resolver/change_state"} <= served
-    assert "Serves: the action resolve." in words
-    for name in ("objects", "select_detection"):  # not unless they are asked for
-        assert not live.node.count_publishers(live.node.resolve_topic_name(name))
-        assert not live.node.count_services(live.node.resolve_service_name(name))
