@@ -89,6 +89,7 @@ if [ ${#missing[@]} -gt 1 ]; then
     *,models,* | *,vlm,* | *,adapt,* | *,export,* | *,train,*)
       "${pip[@]}" --constraint <(grep -oE '^[a-z0-9._-]+==[^ ;]+( ;[^\\]*)?' "$locked") "$(grep -oE 'torch==[0-9.]+' setup.py)" ;;
   esac
+  rm -rf spatial_vlm_ros.egg-info # of an earlier set-up: it would hide what is installed
   "${pip[@]}" --no-deps --no-build-isolation --editable .
   for extra in "${missing[@]}"; do echo "$wanted" > "$venv/.installed-$extra"; done
   echo "packages, downloads included: $SECONDS s"
