@@ -181,10 +181,10 @@ def _tiff_header(data: bytes) -> ImageHeader:
 # ------------------------------------------------------------------------------------------------ damage
 
 
-def damage_of(data: bytes, header: ImageHeader) -> str | None:
-    """What is damaged in a PNG or JPEG, for decoders may fill missing parts with grey without an error; else None."""
+def damage_of(data: bytes, header: ImageHeader, counts: bool = True) -> str | None:
+    """What is damaged in a PNG or JPEG: decoders may fill it with grey. With `counts`, a PNG's pixels are counted, too."""
     if header.format == "PNG":
-        return _png_damage(data, header)
+        return _png_damage(data, header, counts)
     if header.format != "JPEG":
         return None
     if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):  # no marker may be inside a scan (ITU-T T.81)
@@ -192,7 +192,7 @@ def damage_of(data: bytes, header: ImageHeader) -> str | None:
     return f"the JPEG has more than {_MOST_SCANS} scans" if data.count(b"\xff\xda") > _MOST_SCANS else None
 
 
-def _png_damage(data: bytes, header: ImageHeader) -> str | None:
+def _png_damage(data: bytes, header: ImageHeader, counts: bool) -> str | None:
     """Check the chunks of a PNG (ISO 15948): length, type, data, CRC, up to IEND; count the bytes of its pixels."""
     at, view, chunks, packer = len(PNG_SIGNATURE), memoryview(data), 0, zlib.decompressobj()
     # each line has a byte for its filter; the seven passes of an interlaced image have lines of their own
@@ -207,7 +207,7 @@ def _png_damage(data: bytes, header: ImageHeader) -> str | None:
             return f"the PNG has more than {_MOST_CHUNKS} chunks"
         if zlib.crc32(view[at + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
             return f"the checksum of PNG chunk {kind.decode('latin-1')} at byte {at} is wrong"
-        rest: memoryview | bytes = view[at + 8 : end] if kind == b"IDAT" else b""
+        rest: memoryview | bytes = view[at + 8 : end] if kind == b"IDAT" and counts else b""
         try:
             while len(rest) and left >= 0 and not packer.eof:  # libpng unpacks all, even more than the header says
                 left -= len(packer.decompress(rest, MIB))
