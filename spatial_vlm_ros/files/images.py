@@ -182,7 +182,7 @@ def _tiff_header(data: bytes) -> ImageHeader:
 
 
 def damage_of(data: bytes, header: ImageHeader, counts: bool = True) -> str | None:
-    """What is damaged in a PNG or JPEG: decoders may fill it with grey. With `counts`, a PNG's pixels are counted, too."""
+    """What is damaged in a PNG or JPEG: decoders may fill it with grey. With `counts`, pixels of a PNG are counted."""
     if header.format == "PNG":
         return _png_damage(data, header, counts)
     if header.format != "JPEG":
