@@ -8,6 +8,7 @@ weights fit in memory is checked before they are read, because a process killed 
 from __future__ import annotations
 
 import importlib
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -223,6 +224,10 @@ def _check_files(folder: Path, model_class: Any, model: str, also: tuple[str, ..
     named = config.get("transformers_weights")
     if named is not None and not str(named).endswith((".safetensors", ".safetensors.index.json")):
         raise _pickled(model, folder / str(named))
+
+    deep = re.search(r'"(\w*layers)": (\d{5,})', json.dumps(config))
+    if deep is not None:  # they would be made one by one before the weights are looked at
+        raise ModelError(model, f"{folder / 'config.json'} has {deep[2]} {deep[1]}", "fetch the model again")
 
     if (folder / "adapter_config.json").is_file():
         repair = "merge it into its base model and save that: model.merge_and_unload().save_pretrained(folder)"

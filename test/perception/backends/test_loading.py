@@ -99,6 +99,11 @@ def shards(folder: Path, *named: str) -> None:
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": listed}))
 
 
+def deepened(folder: Path, layers: int) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"encoder_layers": layers}))
+
+
 SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "an adapter": (lambda folder: (folder / "adapter_config.json").write_text("{}"), "adapter"),
     "half of the weights": (lambda folder: cut(folder, 0.5), "Fetch|belong together"),
@@ -113,6 +118,7 @@ SPOILT: dict[str, tuple[Callable[[Path], object], str]] = {
     "half a config": (lambda folder: (folder / "config.json").write_text("{"), "cannot be read"),
     "a list as config": (lambda folder: (folder / "config.json").write_text("[]"), "not an object"),
     "an empty config": (lambda folder: (folder / "config.json").write_text("{}"), "no model_type"),
+    "a billion layers": (lambda folder: deepened(folder, 10**9), "has 1000000000 encoder_layers"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "has no model.safetensors"),
     "a missing shard": (lambda folder: shards(folder, "model-00002.safetensors"), "Fetch the model again"),
     "a pickled shard": (lambda folder: shards(folder, "pytorch_model.bin"), "Fetch the model again"),
