@@ -263,11 +263,9 @@ class Action(Server):
         self._client = ActionClient(bridge.node, form, name, callback_group=bridge.group, **qos.action_services())
         self._form, self._stop_timeout = form, stop_timeout
         self._states: dict[bytes, int] = {}  # states of all goals that the server lists, including ours
-        self._topic, profile = f"{full}{STATUS}", qos_profile_action_status_default
-        self._sources = Sources(partial(endpoints_of, bridge.node))
-        bridge.node.create_subscription(
-            GoalStatusArray, self._topic, self._on_states, profile, callback_group=bridge.group
-        )
+        self._topic = topic = f"{full}{STATUS}"
+        self._sources, profile = Sources(partial(endpoints_of, bridge.node)), qos_profile_action_status_default
+        bridge.node.create_subscription(GoalStatusArray, topic, self._on_states, profile, callback_group=bridge.group)
         super().__init__(bridge, full, remedy, self._client.server_is_ready)
 
     def run(
@@ -284,7 +282,7 @@ class Action(Server):
         """Send a goal and wait until it ends. If the caller gives up, cancel it and wait until it has ended.
 
         A goal and the request for its result reach every server of the action: SourceChangedError if there is another
-        one than when the goal was sent, or two then.
+        one than when the goal was sent, which is cancelled then, or two at first.
 
         Args:
             patience: seconds within which the server has to accept or reject it.
@@ -308,7 +306,9 @@ class Action(Server):
             return GoalOutcome(accepted=False)
         result = self._result(handle, seconds, cancelled)
         if result.done():
-            if changed := self._sources.changed(tuple):
+            if changed := self._sources.changed(tuple):  # who says that it has ended may be another one
+                self.bridge.ask(handle.cancel_goal_async)
+                halt()
                 raise changed
             return GoalOutcome(True, result.result().status, result.result().result, cancelled())
         withdrawn = cancelled()
@@ -331,9 +331,7 @@ class Action(Server):
     def _await_one(self, cancelled: Asked) -> None:
         """Bind the server, as soon as there are not two of them."""
         end = time.monotonic() + TWICE
-        while twice := self._sources.begin([self._topic]):
-            if cancelled():
-                break
+        while (twice := self._sources.begin([self._topic])) and not cancelled():
             if time.monotonic() > end:
                 raise twice[0]
             self.bridge.wait(Future(), _LOOK)

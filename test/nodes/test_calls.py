@@ -153,13 +153,16 @@ def test_with_a_second_server_no_goal_is_sent_and_no_result_counts(
     graph: Graph, hand: Hand, gripper: Gripper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A server that was killed stays in the graph for a while: its successor is waited for."""
-    running = hand.run()
+    asked, halted, ask = [], [], hand.bridge.ask  # type: list[str], list[bool], Any
+    monkeypatch.setattr(hand.bridge, "ask", lambda begin: (asked.append(getattr(begin, "__name__", "")), ask(begin))[1])
+    running = hand.run(halt=lambda: halted.append(True))
     assert gripper.begun.wait(PATIENCE)
     second = Gripper(graph)
     graph.until(lambda: hand.bridge.node.count_publishers("grip/_action/status") > 1, "the second is seen")
     gripper.may_end.set()
     with pytest.raises(SourceChangedError, match=r"/grip now comes from (/gripper|a node of unknown name)"):
         running.result(PATIENCE)
+    assert (asked[-1], halted) == ("cancel_goal_async", [True]), "the right one may still be at it"
     monkeypatch.setattr(calls, "TWICE", 0.5)
     with pytest.raises(SourceChangedError, match=r"/grip has 2 servers: .*; a goal reaches all"):
         hand.run().result(PATIENCE)

@@ -97,11 +97,8 @@ finally:
 
 
 @pytest.mark.parametrize(("least", "why"), [(LEAST, "has sent no heartbeat for"), (MOST, "")])
-def test_who_is_silent_but_alive_on_this_machine_is_lost_only_while_something_moves(
-    silent: Silence, least: float, why: str
-) -> None:
+def test_who_is_silent_but_alive_here_is_lost_only_in_a_motion(silent: Silence, least: float, why: str) -> None:
     alive = Mock(**{"look.return_value": "", "runs.return_value": False})
-    silent.begin(1.0)
     said = [why_lost(silent, alive, 1.0 + TURN * k, least) for k in range(200)]
     assert said[-1][: len("has sent no heartbeat for")] == why
 

@@ -46,7 +46,7 @@ def new_key(operator: str) -> tuple[str, str]:
 
 
 def signed_answer(proposal: Any, operator: str, pem: str, approve: bool = True, reason: str = "") -> dict[str, Any]:
-    """Fields of a request of `approve` that answers a Proposal; raises InputError if `pem` is no key for it."""
+    """Fields of a request of `approve` that answers a Proposal; raises InputError if `pem` is not an Ed25519 key."""
     key: Any = None
     with suppress(ValueError, TypeError):
         key = forms.load_pem_private_key(pem.encode(), None)

@@ -348,7 +348,7 @@ def _grasp(
 
 
 def sigma_of(faces: Sequence[Face], width: float, seen: TargetPoints, closing: Array) -> tuple[float, float]:
-    """Standard deviation of a width between faces, metres: with the uncertainty of unseen faces, and without it."""
+    """Standard deviation of a width, metres, along `closing`, (2,): with uncertainty of unseen faces, and without."""
     unseen = sum(0.0 if face.measured else _HIDDEN_SHARE * width for face in faces)
     estimated = 0.0 if all(face.looks for face in faces) else seen.sigma * abs(float(closing @ seen.along))
     return math.hypot(SEEN_SIGMA, estimated, unseen), math.hypot(SEEN_SIGMA, estimated)

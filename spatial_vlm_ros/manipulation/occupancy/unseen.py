@@ -26,7 +26,7 @@ SOLID = 0.25
 CHANCES = ((0.0, 0.70), (0.01, 0.53), (0.02, 0.30), (0.03, 0.12), (0.04, 0.05))
 """Probability that hidden space is occupied, up to each level distance behind what is seen of an obstacle, metres.
 
-Measured by `research.experiments.arm_on_others` (`hidden_space`): 13 tables of other people's objects, 5,887 voxels.
+Measured by `research.experiments.arm_on_others` (`hidden_space`): 13 development tables of others' meshes, 5,887 cells.
 """
 _SIGMAS = 3.0  # standard deviations that a voxel has to be nearer than the measured depth to count as seen free
 _WAY_STEP = 0.02  # metres between the sampled positions on the way

@@ -260,7 +260,7 @@ class GraspCandidate:
 
 
 def terms_of(candidate: GraspCandidate, clearance: float, config: PlanningConfig) -> dict[str, float]:
-    """Score terms of a collision-free grasp: 0 to 1 for each of WEIGHTS, and "server" if a server proposed it."""
+    """Score terms of a collision-free grasp: 0 to 1, by WEIGHTS, and "server"; clearance in m, infinite without any."""
     ample = max(config.goal.ample, 1e-6)
     terms = {
         "facing": 1 - candidate.angle / math.radians(config.grasp.friction_deg),

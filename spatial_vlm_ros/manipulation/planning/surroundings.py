@@ -214,7 +214,7 @@ def surroundings_of(
 
 
 def known_bodies(scene: Scene, target_id: str, places: tuple[Place, ...] = ()) -> KnownBodies:
-    """Known bodies of a scene with `base_T_camera`, which are not unnamed obstacles: target, other objects, support."""
+    """Target, other objects and support of a scene with `base_T_camera`, in whose parent frame `places` are."""
     base_T_camera = scene.frame.base_T_camera
     assert base_T_camera is not None  # noqa: S101 - the caller has looked
     chosen = next(obj for obj in scene.objects if obj.id == target_id)

@@ -25,6 +25,7 @@ from spatial_vlm_ros.errors import (
     NothingHeldError,
     PlannerUnavailableError,
     RejectedError,
+    SourceChangedError,
     SpatialVlmError,
 )
 from spatial_vlm_ros.manipulation.approval.execution_guard import ExecutionGuard
@@ -353,15 +354,16 @@ class MotionClient:
         seconds = step.trajectory.times[-1] * motion.duration_scaling + motion.answer_timeout
         try:
             ended = self._execute.run(goal, seconds, motion.answer_timeout, told, halt=self._beside.halt, check=check)
-        except PlannerUnavailableError as error:
+        except (PlannerUnavailableError, SourceChangedError) as error:
             stand = self._beside.await_still(self._beside.halt, 0.0 if self._beside.is_ours else _STARTS)
+            if stand is Stand.STILL and isinstance(error, SourceChangedError):
+                raise
             words = f"{self._execute.name}: {error.reason}; the arm was told to stop and {stand.value}"
             raise ExecutionFailedError(
                 step.phase, words, _LOOK if stand is not Stand.STILL else error.repair
             ) from error
-        except (
-            CancelledError
-        ) as error:  # nothing was sent, or the context is being shut down: no server can be reached any more
+        except CancelledError as error:
+            # Nothing was sent, or the context is being shut down: no server can be reached any more.
             self._beside.halt()
             if self._beside.watchdog.tripped:
                 raise CancelledError(f"{self._beside.watchdog.tripped}, before phase {step.phase!r}") from error

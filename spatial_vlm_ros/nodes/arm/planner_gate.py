@@ -92,7 +92,6 @@ _ANNOTATED, _DESCRIPTION = "annotated/image", "robot_description"
 _CONFIRM = "A source changed. Approve only if the one that is there now is right; this confirms it"
 _LOOK = 0.02  # s between looks at the clock
 _ALONE, _TICK = 3.0, 0.25  # s after its start for which a gate looks for another gate of the same arm; how often
-_NAMED = 200  # characters of names
 _KEPT = 300  # s that a result is kept for a late client; rclpy's default of 10 s is too short on a busy machine
 
 
@@ -521,7 +520,8 @@ class PlannerGate(Node):
             return self._records.submit(self._on_record, job)
 
         def by() -> str:
-            return f" ({' or '.join(clients_of(self, self.resolve_service_name('stop')))[:_NAMED]})"
+            names = " or ".join(clients_of(self, self.resolve_service_name("stop")))
+            return f" ({names[:200]})" if names else ""
 
         self._on_record(self._broker.request_stop, "service stop", aside=aside, by=by)
         response.success, response.message = True, "a stop was requested; this is not an emergency stop"

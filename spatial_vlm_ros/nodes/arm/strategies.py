@@ -364,6 +364,6 @@ class Strategies:
         if unfree:
             more += f"; not planned: {'; '.join(words for _, words in unfree)}"
         if self._carried:
-            others = ", ".join(repr(each.object.id) for each in self._carried)
+            others = ", ".join(repr(each.object.id[:50]) for each in self._carried)
             more += f"; the robot carries what another program has attached: {others}"
         return PlanningFailedError(name, "; ".join(reasons) + more, repair, number)
