@@ -31,7 +31,7 @@ from spatial_vlm_ros.nodes.arm.motion_messages import box_object, boxes_object, 
 LASTS = 4.0  # s that the phase takes in which the arm is stopped
 SILENCE = 2.0  # s: longer than the default, for the client shares its interpreter with the controllers
 SHORT = 0.01  # rad that a stopped arm is short of the end of the phase, at least
-OPEN = 0.08  # metres
+STOPPED = r"(has not answered for|it was told to stop).* stands still"  # the second by the watchdog of a busy client
 
 
 def told(cell: DoubleCell, components: int = 0) -> Any:
@@ -169,7 +169,7 @@ def test_what_a_hung_move_group_has_accepted_does_not_begin_later(
     cell.move_group.process.send_signal(signal.SIGCONT)
     error = call.ended().error
     assert isinstance(error, errors.ExecutionFailedError), error
-    assert re.search(r"has not answered for .* s; the arm was told to stop and stands still", str(error)), error
+    assert re.search(STOPPED, str(error)), error
     cell.stands(0.5)
     assert cell.beside(plan.steps[1]) > SHORT
 
@@ -235,6 +235,6 @@ def test_a_move_group_that_is_killed_leaves_the_arm_standing(cell: DoubleCell) -
     cell.move_group.process.kill()
     error = call.ended().error
     assert isinstance(error, errors.ExecutionFailedError), error
-    assert re.search(r"has not answered for .* s; the arm was told to stop and stands still", str(error)), error
+    assert re.search(STOPPED, str(error)), error
     cell.stands()
     assert len(cell.arm.taken) == 1
