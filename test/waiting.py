@@ -31,11 +31,6 @@ DEADLINE = 30.0 * SLOWNESS
 """Seconds after which a test that waits fails; what takes longer by its nature has a multiple of it."""
 
 
-def crowding() -> float:
-    """How many processes want each core at this time, from 1 to 4: the measured number is that of a quiet moment."""
-    return min(4.0, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))
-
-
 def until(
     condition: Callable[[], Any],
     what: str | Callable[[], str],
@@ -44,7 +39,7 @@ def until(
     period: float = 0.005,
 ) -> None:
     """Wait for a condition, doing something again and again; fail with its words at the deadline."""
-    seconds *= crowding()
+    seconds *= min(4.0, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))  # SLOWNESS is that of a quiet moment
     end, gate = time.monotonic() + seconds, threading.Event()
     while not condition():
         if time.monotonic() > end:

@@ -101,8 +101,12 @@ class TransformBuffer:
         translation: Sequence[float],
         quaternion_xyzw: Sequence[float],
         static: bool = False,
+        arrival_ns: int | None = None,
     ) -> None:
-        """Add one sample, as in TransformSample; it replaces a sample of the same child and stamp."""
+        """Add one sample, as in TransformSample; it replaces a sample of the same child and stamp.
+
+        With its arrival (ns), samples from the future by more than the cache give way to it; tf2 waits until they come.
+        """
         parent, child = _frame(parent), _frame(child)
         if parent == child:
             raise _refused(parent, child, "parent and child are the same frame", "two frames")
@@ -123,6 +127,9 @@ class TransformBuffer:
                 edge = self._edges[child] = _Edge(static)
             self._parents.add(parent)
             stamps, samples = edge.stamps, edge.samples
+            if stamps and arrival_ns and stamp_ns < stamps[-1] - self.cache_ns:
+                kept = bisect_right(stamps, arrival_ns + self.cache_ns)
+                del stamps[kept:], samples[kept:]
             if not stamps or stamp_ns > stamps[-1]:
                 stamps.append(stamp_ns)
                 samples.append(sample)
@@ -149,7 +156,7 @@ class TransformBuffer:
                 stamp, t, q = entry.header.stamp, entry.transform.translation, entry.transform.rotation
                 parent, child = entry.header.frame_id, entry.child_frame_id
                 stamp_ns = stamp.sec * SECOND + stamp.nanosec
-                self.add(parent, child, stamp_ns, (t.x, t.y, t.z), (q.x, q.y, q.z, q.w), static)
+                self.add(parent, child, stamp_ns, (t.x, t.y, t.z), (q.x, q.y, q.z, q.w), static, arrival_ns)
             except InputError as error:
                 self._count(f"{error.what}: {error.got}")
             except (AttributeError, TypeError, ValueError, OverflowError) as error:

@@ -278,10 +278,10 @@ def test_a_sample_that_is_no_transform_is_refused(parent: str, child: str, t: An
     assert buffer.frames() == {}
 
 
-def stamped(parent: str = "base", child: str = "arm", x: float = 1.0, w: float = 1.0) -> TransformStamped:
+def stamped(parent: str = "base", child: str = "arm", x: float = 1.0, w: float = 1.0, after: int = 7) -> Any:
     message = TransformStamped(child_frame_id=child)
     message.header.frame_id = parent
-    message.header.stamp.sec, message.header.stamp.nanosec = divmod(T0 + 7, SECOND)
+    message.header.stamp.sec, message.header.stamp.nanosec = divmod(T0 + after, SECOND)
     message.transform.translation.x = x
     message.transform.rotation.w = w
     return message
@@ -294,6 +294,14 @@ def test_messages_fill_the_buffer_with_their_stamps() -> None:
     buffer.add_message(SimpleNamespace(transforms=[stamped("arm", "camera")]), static=True)
     assert x_of(buffer, T0 + 9 * SECOND, "arm", "camera") == 1
     assert buffer.rejected == {}
+
+
+def test_a_stamp_from_the_far_future_does_not_outlast_the_next_message() -> None:
+    buffer = moving(T0, T0 + SECOND)
+    for seconds, x in ((3600, 9.0), (2, 5.0), (3, 6.0)):
+        message = SimpleNamespace(transforms=[stamped(x=x, after=seconds * SECOND)])
+        buffer.add_message(message, arrival_ns=T0 + 3 * SECOND)
+    assert (x_of(buffer, T0 + 2 * SECOND), x_of(buffer, None)) == (5, 6)
 
 
 def test_bad_entries_are_counted_by_reason_and_the_others_are_used() -> None:

@@ -80,7 +80,9 @@ class RequestQueue:
         self.frames = FrameWait(settings, assembler, now, topics, recent)
         self._grounder, self._settings, self._resolver = grounder, settings, Resolver(settings.resolver, grounder)
         self._worker = ResolvingWorker(wake)
-        self.observer = Observer(self.frames, self._worker, lambda: self._resolver, lambda: self._resolve_timeout)
+        self.observer = Observer(
+            self.frames, self._worker, lambda: self._resolver, lambda: self._settings.node.resolve_timeout
+        )
         self.on_stop: Callable[[], None] = lambda: None
         self.on_busy: Callable[[bool], None] = lambda _: None
         self._request: InstructionRequest | None = None
@@ -117,10 +119,6 @@ class RequestQueue:
         self._settings = self.frames.settings = settings
         self.frames.assembler, self.frames.recent = assembler, recent
         self._resolver = Resolver(settings.resolver, self._grounder)
-
-    @property
-    def _resolve_timeout(self) -> float:
-        return self._settings.node.resolve_timeout
 
     # -------------------------------------------------------------------------------------------- requests
 
@@ -284,7 +282,7 @@ class RequestQueue:
 
     def _resolve(self, request: InstructionRequest, pending: PendingFrame, begun: float) -> None:
         """Resolve a snapshot (messages, transforms, resolver) on the worker's thread."""
-        resolver, limit = self._resolver, self._resolve_timeout
+        resolver, limit = self._resolver, self._settings.node.resolve_timeout
         request.kept = None if self.evidence is None else self.evidence.taken(pending, self.assembler)
         loading, asking = (getattr(self._grounder, name, 0.0) for name in ("startup_timeout_s", "timeout_s"))
         task = request.task = ResolvingTask(limit + float(loading + 3.0 * asking), limit)
