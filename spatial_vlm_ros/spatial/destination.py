@@ -59,9 +59,9 @@ def what_would_change(layout: Layout, request: PlaceRequest | None, failure: NoS
     """Why there is no place, with what would have to change; None if none was requested, as behind a closed door."""
     tried = () if request is None else _in_question(layout, request, failure)
     # If removing all of them does not help, removing one does not either; but an object that hides a surface may.
-    together = len(tried) > 1 and _leaves_a_place(layout, request, tried)
+    together = request is not None and len(tried) > 1 and has_place(layout, request, tried)
     alone = tried if together or len(tried) == 1 or failure.cause == "unseen" else ()
-    remove = tuple(row for row in alone if _leaves_a_place(layout, request, (row,)))
+    remove = tuple(row for row in alone if request is not None and has_place(layout, request, (row,)))
     several = tried if together and not remove else ()
     ids = [obj.id for obj in layout.scene.objects]
     if failure.cause in ("closed", "no surface", "too small", "too tall", "no part"):
@@ -73,10 +73,6 @@ def what_would_change(layout: Layout, request: PlaceRequest | None, failure: NoS
         None if deciding is None else ids[deciding], _rounded(failure.needed), _rounded(failure.available),
         tuple(ids[row] for row in remove),
     )  # fmt: skip
-
-
-def _leaves_a_place(layout: Layout, request: PlaceRequest | None, rows: tuple[int, ...]) -> bool:
-    return request is not None and has_place(layout, request, rows)
 
 
 def _in_question(layout: Layout, request: PlaceRequest, failure: NoSurface) -> tuple[int, ...]:

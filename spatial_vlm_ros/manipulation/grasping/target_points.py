@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import InputError
+from spatial_vlm_ros.manipulation.occupancy.measuring import points_of
 from spatial_vlm_ros.types import Scene, SceneObject, Transform, Vector3
 
 Array = npt.NDArray[np.float64]
@@ -183,15 +184,20 @@ def target_points(obj: SceneObject, scene: Scene, base_T_camera: Transform) -> T
     """
     camera_at = base_T_camera.translation
     away = base_T_camera.apply(obj.box.centre) - camera_at
-    every = max(1, len(obj.points) // _POINTS)
-    points, normals = surface_cells(base_T_camera.apply(obj.points[::every]), camera_at)
-    if len(points) < _FEW:
-        return None
     outline = base_T_camera.apply(obj.footprint)[:, :2]
     height = float(base_T_camera.apply(obj.box.centre)[2])
     half = float(obj.box.size[2]) / 2
     low = np.array([*outline.min(axis=0), height - half])
     high = np.array([*outline.max(axis=0), height + half])
+    shown = base_T_camera.apply(obj.points[:: max(1, len(obj.points) // _POINTS)])
+    if obj.detection.mask is not None:  # what is thin and higher than its box was lost with the rim of the mask
+        rim = points_of(scene.frame, obj.detection.mask)
+        at = base_T_camera.apply(rim)
+        inside = ((at >= low) & (at <= high))[:, :2].all(axis=1)
+        shown = np.concatenate((shown, at[inside & (at[:, 2] > high[2] + _NEAR + _NOISE * rim[:, 2] ** 2)]))
+    points, normals = surface_cells(shown, camera_at)
+    if len(points) < _FEW:
+        return None
     if max(np.abs(points - low).max(), (high - low).max()) > REACH:
         return None
     edge = float(np.clip(np.cbrt(np.prod(np.maximum(high - low, 0.01)) / _VOXELS), _FINEST, _COARSEST))

@@ -115,7 +115,7 @@ def read_hulls(path: str | Path) -> dict[str, Hull]:
     hulls = link_hulls(model, geometry)
     if not hulls:
         repair = "pass the URDF with its <collision> elements, not one for display only"
-        name = "topic robot_description" if _is_text(path) else f"robot description {path}"
+        name = "topic robot_description" if isinstance(path, str) and "<" in path else f"robot description {path}"
         raise InputError(name, "no link with collision geometry", "at least one", repair)
     return {str(model.frames[frame].name): hull for frame, hull in hulls.items()}
 
@@ -126,15 +126,10 @@ def model_and_geometry(path: str | Path) -> tuple[Any, Any]:
     return model_and_geometry_of(root, file)
 
 
-def _is_text(source: str | Path) -> bool:
-    return isinstance(source, str) and "<" in source
-
-
 def read_urdf(source: str | Path) -> tuple[Element, Path | None]:
     """Read the root element of a URDF, and the path of its file; meshes of a text are only searched in packages."""
     repair = "pass a URDF; expand xacro: xacro FILE > robot.urdf"
-    if _is_text(source):
-        source = str(source)
+    if isinstance(source, str) and "<" in source:
         path, root = None, parse_xml(source.encode(), "robot_description", repair)
     else:
         path = Path(source).expanduser()

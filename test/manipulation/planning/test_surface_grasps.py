@@ -350,6 +350,7 @@ def test_what_is_seen_of_furniture_is_told_more_coarsely_or_not_at_all(half: flo
     v, u = np.mgrid[:240, :320]
     across, down = (u - 160) / 250.0, (v - 120) / 250.0
     board = (np.abs(across) * 3.6 < half) & (down * 3.6 < 1.2) & (down * 3.6 > -0.8)
+    board |= (np.abs(u - 160) < 1) & (down * 3.6 <= -0.8) & (down * 3.6 > -1.0)  # a stick, thin as the mask's rim
     floor = np.minimum(1.2 / np.maximum(down, 0.1), 12.0)
     pose = np.eye(4)
     pose[:3, :3], pose[2, 3] = [[0, 0, 1], [-1, 0, 0], [0, -1, 0]], 1.2
@@ -368,6 +369,7 @@ def test_what_is_seen_of_furniture_is_told_more_coarsely_or_not_at_all(half: flo
     if points is not None:
         assert math.prod(points.grid) <= 200_000
         assert max(points.grid) * points.edge == pytest.approx(max(scene.objects[0].box.size), abs=0.1)
+        assert points.points[:, 2].max() == pytest.approx(2.2, abs=0.02)
 
 
 def test_normals_look_to_the_camera_across_the_surface() -> None:
