@@ -265,7 +265,7 @@ class RelationTagger(Lookahead):
     def _as_is(self, _i: int, after: int, _text: str, value: object) -> Verdict:
         if self.continues():
             return ("THATIS", value)  # "that is behind the box, is red and is near the cup"
-        said = self.last("REL", "THATIS", "SIDE") if self.verb_seen or self._in_relative_list() else None
+        said = self.last("REL", "THATIS", "SIDE") if self.verb_seen or self.last("THATIS") else None
         compares = said is not None and said.kind == "REL" and said.text.endswith((" than", " as"))
         if compares and self.previous() == "NOUN" and not self.peek(after) & {"ADJ", "ADJNOUN", "SUP"}:
             return True  # "taller than the bowl is"
@@ -275,11 +275,7 @@ class RelationTagger(Lookahead):
 
     def continues(self) -> bool:
         """True if a further "is" continues what "that is" began ("… that is behind the box, is red")."""
-        return self.previous() in SETS.joints and self._in_relative_list()
-
-    def _in_relative_list(self) -> bool:
-        """True if "that is" was said, so that a further "is" continues it."""
-        return self.last("THATIS") is not None
+        return self.previous() in SETS.joints and self.last("THATIS") is not None
 
     def _as_posture(self, _i: int, after: int, text: str, _value: object) -> Verdict:
         if text in lexicon.PUT_DOWN and self._wishes() and self.relating(after):

@@ -252,9 +252,12 @@ class FrameAssembler:
             self.spent_ns = match.stamp_ns
             if DETECTIONS in match.messages:
                 check_same_camera(match.messages[DETECTIONS], match.messages[RGB])
-            infos = {role: self._info(role, match) for role in self._infos}
-            self._held = Held(match, infos, now_ns, self.freshness.not_before_ns(match), after_ns > 0)
+            self._held = self._holding(match, now_ns, after_ns > 0)
         return self._observed(self._held, now_ns, awaits_speaker)
+
+    def _holding(self, match: MatchedMessages, now_ns: int, is_asked: bool) -> Held:
+        infos = {role: self._info(role, match) for role in self._infos}
+        return Held(match, infos, now_ns, self.freshness.not_before_ns(match), is_asked)
 
     def _observed(self, held: Held, now_ns: int, awaits_speaker: bool) -> PendingFrame | None:
         """The held frame with its transforms; None while they may still come. Raises as `take` does."""
@@ -298,8 +301,8 @@ class FrameAssembler:
                     self._matched.popleft()
                     self._given = match
                     return match
-                if not all((self._infos[role].newest_ns or 0) > self._image_stamp(role, match) for role in absent):
-                    return None  # else newer ones have overtaken it, and it will not come
+                if not all(self._info_lost(role, match) for role in absent):
+                    return None
                 self.without_info += 1
             self._matched.popleft()
         return None
@@ -323,6 +326,11 @@ class FrameAssembler:
         fields = ("width", "height", "k", "d", "p", "binning_x", "binning_y")
         same = all(np.array_equal(getattr(before, field), getattr(after, field)) for field in fields)
         return before if same else None
+
+    def _info_lost(self, role: str, match: MatchedMessages) -> bool:
+        """True if the camera info of a frame was overtaken by newer ones and will not come."""
+        newest = self._infos[role].newest_ns
+        return newest is not None and newest > self._image_stamp(role, match)
 
     @staticmethod
     def _image_stamp(role: str, match: MatchedMessages) -> int:

@@ -294,7 +294,7 @@ def one_row(parts: Parts, input_ids: Tensor, settings: Settings) -> Iterator[Sca
             raise InputError("batch", f"{ids.shape[0]} rows", "one prompt, one beam", "ask one question at a time")
         if cache is None:
             raise InputError("use_cache", "off", "a cache, whose last token is evaluated again", "leave use_cache on")
-        if not _keeps_all(cache):
+        if any(type(layer) is not DynamicLayer for layer in cache.layers):
             name, kinds = type(parts.model).__name__, sorted({type(layer).__name__ for layer in cache.layers})
             raise ModelError(name, f"caches with {', '.join(kinds)}", "generate with a dynamic cache")
         done = cache.get_seq_length() >= input_ids.shape[1]
@@ -366,10 +366,6 @@ def check_decoder(parts: Parts) -> None:
         reason = "is a prefix language model, in which scaling changes the states of earlier tokens too"
         raise ModelError(name, reason, "use a causal model")
     cache = DynamicCache(config=parts.language.config)  # type: ignore[arg-type]
-    if not _keeps_all(cache):
+    if any(type(layer) is not DynamicLayer for layer in cache.layers):
         reason = "has layers with a sliding window or linear attention, whose state cannot be rolled back by one token"
         raise ModelError(name, reason, "use a model with full attention in every layer")
-
-
-def _keeps_all(cache: Cache) -> bool:
-    return all(type(layer) is DynamicLayer for layer in cache.layers)
