@@ -34,6 +34,7 @@ _TRIMMED = 0.05  # share of the points beyond a face, as in SeenSurface
 _NEAR = 0.005  # metres from a face within which a steady face has more points than beyond it: the least clearance
 _APART = 0.006  # metres: a point has a partner nearer than this; points of one surface are about 4 mm apart
 _UNMATCHED = 0.03  # largest share of points without a partner, in either image, for the same surface
+_DOWN = 0.7  # an approach that points down by more than this comes from the top
 _ROWS = 500  # rows of distances at once
 
 
@@ -162,6 +163,8 @@ def check_grasp(then: PlanningScene, now: PlanningScene, grasp: Grasp, config: P
         # with that part, so its shift is used. On a part, only the needed opening counts: with more, the fingers would
         # push the whole object by its wall or handle as far as that part shifted.
         aside, closing, along = float(middle[0]), *(float(v) for v in shifts.most[1:])
+        if Tip.of(grasp.grasp).rotation()[2, 2] < -_DOWN:  # its top is always visible, and its foot often is not
+            along = abs(float(shifts.low[2]))
         whole = grasp.way not in ("rim", "handle") and _passes(now, grasp, config)
         room = ((grasp.opening if whole else grasp.needed) - grasp.width) / 2
         limits = [

@@ -145,6 +145,17 @@ def test_a_hand_that_opened_wider_leaves_more_room_unless_it_closes_on_a_part(be
         check_grasp(THEN, now, dataclasses.replace(wide, closes_on="surface"), CONFIG)
 
 
+@pytest.mark.parametrize(("foot", "top", "stands"), [(0.03, 0.0, True), (0.0, 0.02, False), (0.0, -0.02, False)])
+def test_from_above_a_part_stays_where_its_top_is_seen(foot: float, top: float, stands: bool) -> None:
+    solid = THEN.target.solid
+    low, high = solid.bottom + foot, solid.top + top
+    x, y, _ = solid.centre
+    other = Solid((x, y, (low + high) / 2), solid.yaw, (*solid.size[:2], high - low))
+    now = with_target(THEN, dataclasses.replace(THEN.target, solid=other))
+    with contextlib.nullcontext() if stands else pytest.raises(SceneChangedError, match="20.0 mm along the approach"):
+        check_grasp(THEN, now, dataclasses.replace(GRASP, closes_on="surface"), CONFIG)
+
+
 @pytest.mark.parametrize(("gap", "stands"), [(GOAL.ample / 2 + 1e-3, True), (GOAL.ample / 2 - 1e-3, False)])
 def test_a_hand_that_opened_wider_keeps_half_of_what_was_ample_from_neighbours(gap: float, stands: bool) -> None:
     grasp = dataclasses.replace(GRASP, opening=GRASP.needed + 0.02)
