@@ -146,6 +146,16 @@ def test_the_gripper_goes_where_it_is_told_and_grips_no_harder(operator: Any) ->
     assert gripped.effort == pytest.approx(12.0, abs=0.5)
 
 
+def test_fingers_that_tremble_on_an_object_end(operator: Any) -> None:
+    shakes = itertools.cycle((0.05, -0.05))
+
+    def tremble(cell: Any) -> None:
+        cell.data.qvel[cell.hand.dofs] += next(shakes)
+
+    operator.watch = tremble
+    assert operator.take("ribbon", force=12.0).stalled
+
+
 def test_objects_are_moved_and_taken_away_by_hand(operator: Any, verdict: Any) -> None:
     cell = operator.cell
     cell.move("cup", (0.5, -0.1, 0.002), 0.5)

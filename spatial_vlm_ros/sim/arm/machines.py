@@ -165,14 +165,15 @@ class HandControl:
         self._motors = np.array([model.actuator(name).id for name in arm.finger_joints])
         self._step = float(model.opt.timestep)
         self._goal = self._at = arm.most_open
-        self._force, self._quiet = DEFAULT_FORCE, 0.0
+        self._force, self._quiet, self._speed = DEFAULT_FORCE, 0.0, math.inf
+        self._rest = np.full(len(self.qpos), math.inf)  # position of each finger from which `_quiet` counts, metres
         self._awaited = False
 
     def grip(self, position: float, force: float) -> None:
         """Command a position of each finger, 0 to `most_open` metres, and its largest force, N; 0 = DEFAULT_FORCE."""
         self._goal = min(max(position, 0.0), self.most_open)
         self._force = min(force, self._most_force) if force > 0 else DEFAULT_FORCE
-        self._quiet, self._awaited = 0.0, True
+        self._quiet, self._speed, self._awaited = 0.0, math.inf, True
 
     def stop(self, data: Any) -> None:
         """Stop: keep holding a held object, else stay at the current position."""
@@ -192,14 +193,17 @@ class HandControl:
         place, speed = data.qpos[self.qpos], data.qvel[self.dofs]
         force = _STIFF * (self._at - place) - _DAMPED * speed
         data.ctrl[self._motors] = np.clip(force, -self._force, self._force)
-        self._quiet = self._quiet + self._step if float(np.abs(speed).max()) < _STANDS else 0.0
+        self._speed = float(np.abs(speed).max())
+        if float(np.abs(place - self._rest).max()) > _STANDS * _STALL:  # contacts may tremble without end
+            self._rest, self._quiet = place, 0.0
+        self._quiet += self._step
 
     def ended(self, data: Any) -> Gripped | None:
         """Return once how the last command ended; None while it runs."""
         if not self._awaited:
             return None
         off = abs(self.position(data) - self._goal)
-        if self._at != self._goal or self._quiet < (_STALL if off > REACHED else self._step):
+        if self._at != self._goal or (self._quiet < _STALL if off > REACHED else self._speed >= _STANDS):
             return None
         self._awaited = False
         return self.state(data, off > REACHED)
