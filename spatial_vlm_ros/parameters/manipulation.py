@@ -93,7 +93,7 @@ class GoalConfig(Bounded):
     drop: float = parameter(
         0.02,
         "0 to 0.02 m",
-        "maximum height above its place at which an object is released into a container whose rim keeps the hand up",
+        "maximum height above its place at which an object is released where a rim keeps the hand up or it hangs lower",
     )
     yaws: int = parameter(
         8, "1 to 72 headings", "number of headings tried over half a turn if the object has no heading of its own"

@@ -19,6 +19,7 @@ from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Place, Resolution, Vector3
 
 _STEP = 0.005  # metres: clearances are compared in steps of this
+_SAG = 0.3  # how much lower the far side of an object hangs, as a share of how far from its middle it is held: at 8.5°
 _HIGHER = 0.01  # metres between two heights of release
 
 
@@ -41,9 +42,10 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
     the place, also turned by half a turn, or, if the place has no heading, with several headings. Better places come
     first; for one place, more clearance (5 mm steps, up to `goal.ample`), then less rotation.
 
-    It is released `goal.release` above its place. If no such placement is free, because the hand does not fit into a
-    container, it may fall into it: higher releases are tried (1 cm steps, up to `goal.drop`), but none with its foot
-    above the rim (`Place.rim_m`). It is never tipped: a place where it stands upright is rejected.
+    It is released `goal.release` above its place; held far from its middle, it hangs askew, and is released higher, up
+    to `goal.drop`. If the hand does not fit into a container, it may fall into it: higher releases are tried (1 cm
+    steps, up to `goal.drop`), but none with its foot above the rim (`Place.rim_m`). It is never tipped: a place where
+    it stands upright is rejected.
     """
     places = resolution.places or ((resolution.place,) if resolution.place is not None else ())
     frames = {grasp.grasp.frame_id, *(place.pose.frame_id for place in places)}
@@ -54,7 +56,8 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
     free: list[tuple[_PlaceCandidate, float]] = []
     bases = [float(matrix_from_quaternion_xyzw(place.pose.orientation)[2, 2]) for place in places]
     spots = [(number, place) for number, place in enumerate(places) if bases[number] > 0.5]  # its base stays down
-    release = config.goal.release
+    goal, aside = config.goal, math.dist(grasp.grasp.position[:2], scene.target.solid.centre[:2])
+    release = min(goal.release + _SAG * aside, max(goal.release, goal.drop))
     tipped = f"the {scene.target.label} ({scene.target.id}) would have to be turned upright"
     rejected = [Rejection(grasp.way, "tipped", tipped) for _ in range(len(places) - len(spots))]
     while spots and not free:

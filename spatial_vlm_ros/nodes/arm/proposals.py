@@ -197,9 +197,7 @@ def _warnings(resolution: Resolution, offer: Offer, motion: PlannedMotion) -> tu
     placement = offer.plan.put_down
     if placement is not None and placement.release > _NEAR:
         height = f"{placement.release * 1000:.0f} mm"
-        found.append(
-            f"The {offer.scene.target.label} is released {height} above its place and falls into its container"
-        )
+        found.append(f"The {offer.scene.target.label} is released {height} above its place and may fall")
     if offer.seen.surroundings is not None and not offer.seen.surroundings.all_objects:
         found.append(_UNSEEN)
     if offer.scene.yaw_known is False:
