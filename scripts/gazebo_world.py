@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+import mujoco
 import numpy as np
 
-from scripts.inertia import mass_properties
 from spatial_vlm_ros.sim.meshes import Array, CollisionPiece, Colour, Mesh, Model
 from spatial_vlm_ros.sim.physics import PlacedModel
 from spatial_vlm_ros.sim.settled import demo_camera, story
@@ -158,7 +158,15 @@ def _obj(of_world: Element, obj: PlacedModel) -> None:
 
 def _inertial(link: Element, model: Model) -> None:
     """Inertia of the filled painted surfaces about the model's centre of mass (a heavy foot)."""
-    about = mass_properties([part.mesh for part in model.parts], model.mass).inertia
+    spec = mujoco.MjSpec()
+    filled, exact = spec.worldbody.add_body(name="filled"), mujoco.mjtMeshInertia.mjMESH_INERTIA_EXACT
+    for number, part in enumerate(model.parts):
+        mesh = part.mesh
+        spec.add_mesh(name=f"{number}", uservert=mesh.vertices.ravel(), userface=mesh.faces.ravel(), inertia=exact)
+        filled.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=f"{number}")
+    body, axes = spec.compile().body("filled"), np.empty(9)
+    mujoco.mju_quat2Mat(axes, body.iquat)
+    about = model.mass / body.mass[0] * (axes.reshape(3, 3) * body.inertia) @ axes.reshape(3, 3).T
     inertial = SubElement(link, "inertial")
     _texts(inertial, pose=f"{_numbers(model.centre_of_mass)} 0 0 0", mass=_numbers([model.mass], 6))
     names = {"ixx": (0, 0), "ixy": (0, 1), "ixz": (0, 2), "iyy": (1, 1), "iyz": (1, 2), "izz": (2, 2)}

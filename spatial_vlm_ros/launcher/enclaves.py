@@ -29,11 +29,7 @@ _FORM = "write it in the form of config/resolver.yaml"
 
 
 def interfaces_of(node: str, given: Mapping[str, Any]) -> Iterator[tuple[str, str, str, bool]]:
-    """Kind, name and type of each interface of a node, and whether it is always there.
-
-    Args:
-        given: parameters that differ from their defaults.
-    """
+    """Kind, name and type of each interface of a node, and whether it is always there."""
     values = {"use_sim_time": "false"}
     for name in TABLE[node].get("parameters", ()):
         values |= _flat(dataclasses.asdict(getattr(parameters, name)()))

@@ -153,7 +153,6 @@ def check_fits(act: Act, said: str, held: HeldObject | None, speaks: bool, falls
     """Refuse what does not fit what the hand holds.
 
     Args:
-        said: the step in words.
         speaks: whether the step is about what is held.
         falls: whether it is let go where it is.
 

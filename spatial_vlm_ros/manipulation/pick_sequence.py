@@ -102,7 +102,6 @@ class Offer:
     """A planned request for a person to approve.
 
     Args:
-        moved: what earlier steps move.
         further: the steps after this one, in order.
     """
 

@@ -189,7 +189,6 @@ def planned_motion(offer: Offer, config: PlanningConfig, arm: ArmKinematics | No
     """Compute the motion of an offer.
 
     Args:
-        config: the gripper and its speed, names of links and joints.
         arm: the arm of the trajectories; None without a description.
     """
     path = _Path(offer, config, arm)

@@ -62,8 +62,6 @@ def after_steps(
     """The surroundings of a step's target once earlier steps are done.
 
     Args:
-        said: the step in words.
-        seen: as they are now.
         within: metres within which an object is the same in two images.
 
     Raises:

@@ -11,12 +11,11 @@ import yaml
 from scipy.spatial.transform import Rotation
 
 from scripts.gazebo_world import CAMERA_TOPIC, colliding
-from scripts.inertia import mass_properties
-from spatial_vlm_ros.errors import FileError, InputError
+from spatial_vlm_ros.errors import FileError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw
 from spatial_vlm_ros.launcher import gazebo, plan, wiring
 from spatial_vlm_ros.nodes import messages
-from spatial_vlm_ros.sim.meshes import Mesh, block, ellipsoid
+from spatial_vlm_ros.sim.meshes import Mesh
 from spatial_vlm_ros.sim.settled import demo_camera, story
 from spatial_vlm_ros.sim.tabletop import VGA
 
@@ -92,21 +91,6 @@ def test_what_collides_encloses_the_body_that_stands_and_stays_near_what_is_seen
         assert np.linalg.norm(solid.position[:2]) + solid.size[0] < reach + 0.012
     written = models()[id_].findall("link/collision")
     assert len(written) == len(solids)
-
-
-def test_mass_properties_of_known_bodies() -> None:
-    a, b, c = 0.1, 0.2, 0.3
-    moved = block((a, b, c)).moved((0.5, -0.2, 0.1))
-    found = mass_properties([moved], 2.0)
-    assert found.centre == pytest.approx((0.5, -0.2, 0.1))
-    assert np.diag(found.inertia) == pytest.approx(2 / 12 * np.array([b * b + c * c, a * a + c * c, a * a + b * b]))
-    assert found.inertia - np.diag(np.diag(found.inertia)) == pytest.approx(0, abs=1e-12)
-    ball = mass_properties([ellipsoid((0.1, 0.1, 0.1), 60)], 3.0)
-    assert np.diag(ball.inertia) == pytest.approx(0.4 * 3 * 0.01, rel=0.02)
-    halves = [block((a, b, c)).moved((side * a / 2, 0, 0)) for side in (-1, 1)]
-    assert mass_properties(halves, 2.0).inertia == pytest.approx(mass_properties([block((2 * a, b, c))], 2.0).inertia)
-    with pytest.raises(InputError, match="volume"):
-        mass_properties([Mesh(moved.vertices, moved.faces[:, ::-1])], 1.0)
 
 
 def test_the_camera_is_the_optical_frame_and_sees_the_cup_in_the_middle_by_its_lens() -> None:

@@ -300,7 +300,6 @@ def limits_of(chain: Sequence[TreeJoint], given: str | Path | Mapping[str, Joint
     """Read the limits of an arm's joints.
 
     Args:
-        chain: its joints, as in the URDF.
         given: path of a MoveIt joint_limits.yaml, limits by joint, or empty.
     """
     said = given if isinstance(given, Mapping) else read_joint_limits(given) if str(given) else {}

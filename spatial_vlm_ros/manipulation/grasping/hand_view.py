@@ -107,7 +107,6 @@ def in_the_way(local: Array, opening: float, config: PlanningConfig) -> Literal[
     Args:
         local: (N, 3) points in the tip frame, metres.
         opening: between the fingers on the way, metres.
-        config: gripper and clearances.
     """
     if np.count_nonzero(beside(local, opening, config)) > STRAY:
         return "no_room"

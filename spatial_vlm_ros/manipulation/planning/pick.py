@@ -112,7 +112,6 @@ def pick_goal(
     from above before from a side, then by the larger margin of the gripper's opening.
 
     Args:
-        scene: planning scene of the target (scene.planning_scene).
         proposed: grasps of a server, used alone unless `grasp.source` is "both"; None = no server was asked.
 
     Raises:

@@ -256,7 +256,6 @@ def mesh_file(name: str, path: Path | None, folders: Sequence[str]) -> Path | No
     """Find the file of a mesh in a URDF, with or without `package://`; None if not found.
 
     Args:
-        name: as in the URDF.
         path: path of the URDF; None = it was a text.
     """
     if name.startswith(_PACKAGE):

@@ -272,7 +272,6 @@ def hear(settings: Settings, add: Callable[[str, Any, int], object], done: Calla
     """Pass messages of a camera, of TF and the URDF to `add`, as `StillSampler.add` takes them, until `done`.
 
     Args:
-        seconds: longest time.
         arguments: "--ros-args …" with remappings of the resolver's topics.
     """
     with client_node("spatial_vlm_hand_eye", namespace, arguments) as node:
