@@ -239,7 +239,7 @@ class StreamConfig(Bounded):
         2.0, "0.1 to 60 s", "maximum wait for a complete frame; then the instruction is refused"
     )
     transform_timeout: float = parameter(
-        0.5, "0 to 10 s", "maximum wait of a complete frame for the camera's transform at its stamp"
+        0.5, "0 to 10 s", "maximum wait of a frame for the camera's transform; frame_timeout until TF is heard"
     )
     transform_cache: float = parameter(10.0, "1 to 120 s", "how long transforms are kept")
 

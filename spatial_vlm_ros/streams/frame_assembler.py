@@ -262,11 +262,14 @@ class FrameAssembler:
     def _observed(self, held: Held, now_ns: int, awaits_speaker: bool) -> PendingFrame | None:
         """The held frame with its transforms; None while they may still come. Raises as `take` does."""
         self.spent_ns = held.match.stamp_ns
-        patient = now_ns - held.since_ns < self.config.transform_timeout * SECOND
+        waited, most = (now_ns - held.since_ns) / SECOND, self.config.transform_timeout
+        patient = waited < most
+        # Until anything is heard on TF, as just after a start, its publishers may not have been discovered yet.
+        begins = held.is_asked and 0 < most and waited < self.config.frame_timeout and not self.transforms.frames()
         try:
-            observation = self._observe(held, awaits_speaker and patient)
+            observation = self._observe(held, awaits_speaker and (patient or begins))
         except SpatialVlmError as error:
-            if isinstance(error, TransformUnavailableError) and error.may_come and patient:
+            if isinstance(error, TransformUnavailableError) and error.may_come and (patient or begins):
                 return None
             self._held = None
             raise
@@ -470,6 +473,12 @@ class FrameAssembler:
                 f"there was no message on {', '.join(name[role] for role in silent)} since the request",
                 "check that the driver runs and the topic is remapped to it; `spatial-vlm doctor` names QoS mismatches",
             )
+        if self._held is not None:
+            try:
+                self._observe(self._held)
+            except SpatialVlmError as error:
+                return error
+            return StaleInputError("the frame arrived too late", "raise frame_timeout")
         if self._off is not None and self._off.arrivals[RGB] >= after_ns:
             try:
                 self.freshness.check(self._off, name)
@@ -478,12 +487,6 @@ class FrameAssembler:
         late = self.freshness.why_old(self._sync.streams, self.arrivals, after_ns, name)
         if late is not None:
             return late
-        if self._held is not None:
-            try:
-                self._observe(self._held)
-            except SpatialVlmError as error:
-                return error
-            return StaleInputError("the frame arrived too late", "raise frame_timeout")
         absent = [role for role, stream in self._infos.items() if not len(stream)]
         if absent:
             repair = "publish the camera info of the driver, or remap its topic"

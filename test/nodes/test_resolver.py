@@ -2,6 +2,7 @@
 """The resolver node answers from live topics."""
 
 import json
+import time
 from typing import Any
 
 import numpy as np
@@ -115,3 +116,13 @@ def test_the_goal_is_told_what_it_waits_for(live: Graph) -> None:
     live.until(lambda: goal.stages == [1, 2, 3], "it resolves")
     assert goal.name == "OK"
     assert goal.result.header.frame_id == "late"
+
+
+def test_a_goal_just_after_the_start_is_answered_although_images_come_long_before_tf(graph: Graph) -> None:
+    graph.start(base_frame="world", frame_timeout=15.0, transform_timeout=0.5)
+    goal = graph.send_goal(SENTENCE)
+    graph.feed(lambda: 2 in goal.stages or goal.result, "it waits for the transform")
+    late = time.monotonic() + 1.2
+    graph.feed(lambda: time.monotonic() > late or goal.result, "TF is silent for longer than transform_timeout")
+    graph.camera.tf(FRAME.base_T_camera, static=True)
+    assert graph.ended(goal).name == "OK", goal.message

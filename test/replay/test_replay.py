@@ -273,6 +273,8 @@ def test_a_bag_without_transforms_gives_poses_of_the_camera_where_that_is_wanted
     assert "the bag has no transforms" in answers[0].resolution.message
     assert "--base-frame ''" in answers[0].resolution.message
     assert len(replayed(bag.out, WORDS, every=True)) == 30
+    (at_once,) = replayed(bag.out, WORDS, at=1.0)
+    assert at_once.log_ns < seconds(1.2)  # none is waited for
     (answer,) = replayed(bag.out, WORDS, base_frame="")
     assert answer.resolution.target.pose.frame_id == CAMERA_FRAME
 

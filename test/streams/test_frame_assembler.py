@@ -196,7 +196,7 @@ def imu(
 def test_an_imu_at_rest_tells_up_in_the_frame_of_the_camera() -> None:
     """REP-145: at rest the acceleration points up. Its frame is turned here: its z is the camera's -y."""
     turned = COMPOSE.place_stamped(OPTICAL, "imu_link", (0.0, 0.0, 0.1), (0.5**0.5, 0.0, 0.0, 0.5**0.5), 0)
-    feed = Feed(imu=True, transform_timeout=0.1)
+    feed = Feed(imu=True, transform_timeout=0.1, frame_timeout=0.15)
     for before in range(50):
         feed.add(roles.IMU, imu(START - (500 - 10 * before) * MS))
     feed.frame(START)
@@ -308,14 +308,20 @@ def test_an_imu_in_a_moving_hand_is_not_believed(turning: float, push: Any, sens
         assert found is None, seed
 
 
-def test_a_transform_that_does_not_come_costs_the_frame_and_not_the_next() -> None:
-    feed = Feed(base_frame="base_link", transform_timeout=0.5)
+@pytest.mark.parametrize(("heard", "patience", "known"), [(True, 500, "map, odom"), (False, 1900, "none yet")])
+def test_a_transform_that_does_not_come_costs_the_frame_and_not_the_next(heard: bool, patience: int, known: str) -> None:
+    """Where nothing at all has been heard on TF, its publishers may have to be discovered yet."""
+    feed = Feed(base_frame="base_link", transform_timeout=0.5, frame_timeout=1.9)
+    if heard:
+        feed.add(roles.STATIC_TRANSFORMS, transform(0, "map", "odom"))
+    feed.frame(START - 3 * SECOND)  # of a clock that is wrong: not the reason
     feed.frame(START)
     assert feed.take() is None
-    feed.now += 499 * MS
+    feed.now += (patience - 1) * MS
     assert feed.take() is None
+    assert known in str(feed.why())
     feed.now += 2 * MS
-    with pytest.raises(TransformUnavailableError):
+    with pytest.raises(TransformUnavailableError, match=known):
         feed.take()
     feed.add(roles.STATIC_TRANSFORMS, transform(0))
     feed.frame(START + SECOND)
@@ -363,6 +369,7 @@ def test_who_needs_the_speaker_waits_for_where_it_was_when_the_image_was_taken()
 @pytest.mark.parametrize("why", ["not needed", "too late", "past", "not configured"])
 def test_a_speaker_that_does_not_come_is_not_known_and_refuses_nobody(why: str) -> None:
     feed = Feed(**({} if why == "not configured" else {"speaker_frame": PERSON}), transform_timeout=0.5)
+    feed.add(roles.STATIC_TRANSFORMS, transform(0))
     if why == "past":
         feed.add(roles.TRANSFORMS, transform(START + SECOND, OPTICAL, PERSON))
     if why == "not configured":
@@ -651,9 +658,10 @@ def test_a_missing_transform_is_waited_for_and_then_refused() -> None:
     feed = Recent(base_frame="base_link", transform_timeout=0.5)
     feed.frames(0, 1)
     assert feed.take(0) is None
+    assert feed.recent.take_for(found(START), START + 2 * SECOND) is None  # nothing was heard on TF yet
     assert feed.recent.waits_for_transform
     with pytest.raises(TransformUnavailableError):
-        feed.recent.take_for(found(START), START + 2 * SECOND)
+        feed.recent.take_for(found(START), START + 3 * SECOND)
 
 
 def test_why_none_came_names_the_silent_topic_or_the_clocks() -> None:
