@@ -265,7 +265,7 @@ class FrameAssembler:
         waited, most = (now_ns - held.since_ns) / SECOND, self.config.transform_timeout
         patient = waited < most
         # Until anything is heard on TF, as just after a start, its publishers may not have been discovered yet.
-        begins = held.is_asked and 0 < most and waited < self.config.frame_timeout and not self.transforms.frames()
+        begins = held.is_asked and most > 0 and waited < self.config.frame_timeout and not self.transforms.frames()
         try:
             observation = self._observe(held, awaits_speaker and (patient or begins))
         except SpatialVlmError as error:

@@ -308,8 +308,8 @@ def test_an_imu_in_a_moving_hand_is_not_believed(turning: float, push: Any, sens
         assert found is None, seed
 
 
-@pytest.mark.parametrize(("heard", "patience", "known"), [(True, 500, "map, odom"), (False, 1900, "none yet")])
-def test_a_transform_that_does_not_come_costs_the_frame_and_not_the_next(heard: bool, patience: int, known: str) -> None:
+@pytest.mark.parametrize(("heard", "most", "known"), [(True, 500, "map, odom"), (False, 1900, "none yet")])
+def test_a_transform_that_does_not_come_costs_the_frame_and_not_the_next(heard: bool, most: int, known: str) -> None:
     """Where nothing at all has been heard on TF, its publishers may have to be discovered yet."""
     feed = Feed(base_frame="base_link", transform_timeout=0.5, frame_timeout=1.9)
     if heard:
@@ -317,7 +317,7 @@ def test_a_transform_that_does_not_come_costs_the_frame_and_not_the_next(heard: 
     feed.frame(START - 3 * SECOND)  # of a clock that is wrong: not the reason
     feed.frame(START)
     assert feed.take() is None
-    feed.now += (patience - 1) * MS
+    feed.now += (most - 1) * MS
     assert feed.take() is None
     assert known in str(feed.why())
     feed.now += 2 * MS
