@@ -377,7 +377,10 @@ class _Task:
             if not line.whole:
                 raise UnreachableError(number, *self.inverse.miss(start, segment.goal))
             path = through(line.joints)
-            if not checker.all_free(path.samples(CHECKED)):
+            samples, robot = path.samples(CHECKED), self.inverse.robot
+            if np.maximum(robot.lower - samples, samples - robot.upper).max() > FROM_LIMITS:  # between the points
+                raise NoPathError(number, "a joint comes to its limit on the line", (), "come from another side")
+            if not checker.all_free(samples):
                 raise NoPathError(number, "the straight line is too narrow", (), "clear the way, or lower the padding")
             paths.append(path)
         return paths

@@ -230,6 +230,16 @@ def test_a_goal_or_a_line_out_of_reach_is_unreachable(bench: Any, planner: Any) 
     assert caught.value.segment == 1
 
 
+@pytest.mark.parametrize("start", [(2.7, -1.3, 1.4, -2.3, -1.4, 2.0, 2.85), (-0.9, -1.6, 1.6, -2.2, -1.8, 2.5, 2.85)])
+def test_a_line_whose_curve_leaves_the_range_of_a_joint_is_refused(planner: Any, start: tuple[float, ...]) -> None:
+    """Each of its points is within the range; the curve through them is 0.011 and 0.017 rad beyond what is kept."""
+    goal = planner.tip(np.array(start))
+    goal[:3, :3] = goal[:3, :3] @ [[np.cos(0.2), -np.sin(0.2), 0], [np.sin(0.2), np.cos(0.2), 0], [0, 0, 1]]
+    goal[2, 3] += 0.05
+    with pytest.raises(errors.NoPathError, match="a joint comes to its limit"):
+        planner.plan(MotionRequest(np.array(start), [Segment(goal, straight=True)], [], time_limit=60))
+
+
 def test_a_walled_in_goal_fails_after_the_time_limit_or_when_it_is_cancelled(bench: Any, planner: Any) -> None:
     planner.plan(dataclasses.replace(bench.cage(60.0), boxes=[bench.table()]))  # nothing but the chest is in the way
     with pytest.raises(errors.NoPathError, match="no path in 1 s") as caught:
