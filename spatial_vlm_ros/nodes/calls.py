@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
 from functools import partial
@@ -34,7 +34,7 @@ from spatial_vlm_ros.errors import CancelledError, InputError, PlannerUnavailabl
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.goals import Jobs
 from spatial_vlm_ros.nodes.liveliness import endpoints_of
-from spatial_vlm_ros.streams.sources import STATUS, Sources
+from spatial_vlm_ros.streams.sources import Sources, replies_of, told_by_servers
 
 _LOOK = 0.02  # s: how often a waiting thread checks whether to give up
 _GONE = 3.0  # s without the server before it counts as gone; the graph of a loaded machine may lose it briefly
@@ -178,26 +178,41 @@ class _Since:
 
 
 class Server:
-    """A server of an action or a service, and whether it is available.
+    """A server of an action or a service, whether it is available, and whether it is the only one.
+
+    Args:
+        told: topics that each of its servers publishes.
 
     Attributes:
         dead: says why its process counts as dead, which the graph may list for 20 s more; "" if it does not.
     """
 
-    def __init__(self, bridge: Bridge, name: str, remedy: str, ready: Callable[[], bool]) -> None:
+    def __init__(self, bridge: Bridge, name: str, remedy: str, ready: Callable[[], bool], told: Sequence[str]) -> None:
         self.dead: Callable[[], str] = str
         self.bridge, self.remedy, self.ready = bridge, remedy, ready
-        self.name = name
+        self.name, self._told = name, told
+        self._sources = Sources(partial(endpoints_of, bridge.node))
         self._seen = time.monotonic()
 
     def await_it(self, seconds: float, cancelled: Asked) -> None:
-        """Wait until the server is available."""
+        """Wait until the server is available, and the only one."""
         nothing: Future[Any] = Future()
         self.bridge.wait(nothing, seconds, lambda: self.ready() or cancelled())
         if cancelled():
             raise CancelledError("the request was withdrawn")
         if not self.ready():
             raise self.lost(f"it was not available within {seconds:g} s")
+        self._bind(TWICE, cancelled)
+
+    def _bind(self, seconds: float, cancelled: Asked) -> None:
+        """Bind the server, as soon as there are not two of them; SourceChangedError if that takes too long."""
+        end = time.monotonic() + seconds
+        while (twice := self._sources.begin(self._told)) and not cancelled():
+            if time.monotonic() > end:
+                raise twice[0]
+            self.bridge.wait(Future(), _LOOK)
+        if cancelled():
+            raise CancelledError("the request was withdrawn")
 
     def lost(self, why: str) -> PlannerUnavailableError:
         """It does not answer."""
@@ -220,14 +235,15 @@ class Service(Server):
     def __init__(self, bridge: Bridge, form: Any, name: str, remedy: str) -> None:
         full = resolved_name(bridge.node, name)
         self._client = bridge.node.create_client(form, name, callback_group=bridge.group)
-        super().__init__(bridge, full, remedy, self._client.service_is_ready)
+        super().__init__(bridge, full, remedy, self._client.service_is_ready, [replies_of(full)])
 
     def probe(self, request: Any) -> Future[Any]:
         """Send a request without waiting; the returned future may never complete."""
         return self.bridge.ask(lambda: self._client.call_async(request))
 
     def call(self, request: Any, seconds: float, cancelled: Asked = lambda: False) -> Any:
-        """Send a request and wait for its response."""
+        """Send a request and wait for its response; SourceChangedError if more than one server may have sent it."""
+        self._bind(0.0, cancelled)
         end = time.monotonic() + seconds
         answer: Future[Any] = Future()
         self.begin()
@@ -235,6 +251,8 @@ class Service(Server):
             self.bridge.ask(lambda: self._client.call_async(request)).add_done_callback(partial(_first, answer))
             patience = min(_AGAIN, end - time.monotonic())
             if self.bridge.wait(answer, patience, lambda: cancelled() or self.gone()):
+                if changed := self._sources.changed(tuple):
+                    raise changed
                 return answer.result()
             if cancelled():
                 raise CancelledError("the request was withdrawn")
@@ -263,10 +281,9 @@ class Action(Server):
         self._client = ActionClient(bridge.node, form, name, callback_group=bridge.group, **qos.action_services())
         self._form, self._stop_timeout = form, stop_timeout
         self._states: dict[bytes, int] = {}  # states of all goals that the server lists, including ours
-        self._topic = topic = f"{full}{STATUS}"
-        self._sources, profile = Sources(partial(endpoints_of, bridge.node)), qos_profile_action_status_default
-        bridge.node.create_subscription(GoalStatusArray, topic, self._on_states, profile, callback_group=bridge.group)
-        super().__init__(bridge, full, remedy, self._client.server_is_ready)
+        told, profile = told_by_servers(full), qos_profile_action_status_default
+        bridge.node.create_subscription(GoalStatusArray, told[0], self._on_states, profile, callback_group=bridge.group)
+        super().__init__(bridge, full, remedy, self._client.server_is_ready, told)
 
     def run(
         self,
@@ -292,7 +309,7 @@ class Action(Server):
             halt: an additional way to stop; called when the goal is cancelled, repeatedly until it has ended.
             check: called on the executor's thread directly before the goal is sent; its exceptions are passed on.
         """
-        self._await_one(cancelled)
+        self._bind(TWICE, cancelled)
         self.begin()
 
         def send(goal_uuid: UUID) -> Any:
@@ -327,16 +344,6 @@ class Action(Server):
         if not (result.done() or silent):
             raise self.lost(f"it did not end within {self._stop_timeout:g} s after it was cancelled")
         raise self.lost(f"no result for {seconds:.1f} s; it was cancelled")
-
-    def _await_one(self, cancelled: Asked) -> None:
-        """Bind the server, as soon as there are not two of them."""
-        end = time.monotonic() + TWICE
-        while (twice := self._sources.begin([self._topic])) and not cancelled():
-            if time.monotonic() > end:
-                raise twice[0]
-            self.bridge.wait(Future(), _LOOK)
-        if cancelled():
-            raise CancelledError("the request was withdrawn")
 
     def _accepted(
         self, send: Callable[[UUID], Any], patience: float, cancelled: Asked, twice: bool, halt: Callable[[], None]

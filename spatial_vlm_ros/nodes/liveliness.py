@@ -24,7 +24,16 @@ from rclpy.timer import Timer
 from std_msgs.msg import String
 
 from spatial_vlm_ros.nodes.process import MOST, OtherProcess, Silence, stat_of, why_lost
-from spatial_vlm_ros.streams.sources import STATIC_TF, TF, Sources, Twin, full_name, parts_of, twins_of
+from spatial_vlm_ros.streams.sources import (
+    STATIC_TF,
+    TF,
+    Sources,
+    Twin,
+    full_name,
+    parts_of,
+    told_by_servers,
+    twins_of,
+)
 
 PERIOD = 0.1  # s between heartbeats
 LEAST = 0.4  # s of silence that count on an idle machine
@@ -170,15 +179,18 @@ def twins_around(node: Node, topics: Iterable[str], own: str) -> list[Twin]:
     """Publishers, servers and nodes that exist twice although there should be one."""
     action = f"{own.rpartition('/')[0]}/resolve"
     mixed = [Twin(e.what, e.publishers, e.reason, e.repair) for e in Sources(partial(endpoints_of, node)).begin(topics)]
-    servers = sorted(endpoints_of(node, f"{action}/_action/status").values())
+    servers = max((sorted(endpoints_of(node, topic).values()) for topic in told_by_servers(action)), key=len)
     nodes = [full_name(namespace, name) for name, namespace in node.get_node_names_and_namespaces()]
     return [*mixed, *twins_of(action, servers, nodes, own)]
 
 
 def endpoints_of(node: Node, topic: str) -> dict[bytes, str]:
-    """Gid of each publisher of a topic → full name of its node; "/tf" stands for /tf_static, too."""
+    """Gid of each publisher of a topic → full name of its node; "/tf" stands for /tf_static, too.
+
+    A name without a slash before it is that of the middleware.
+    """
     names = (TF, STATIC_TF) if topic == TF else (topic,)
-    found = [info for name in names for info in node.get_publishers_info_by_topic(name)]
+    found = [info for n in names for info in node.get_publishers_info_by_topic(n, no_mangle=not n.startswith("/"))]
     named = {bytes(one.endpoint_gid).rstrip(b"\0"): full_name(one.node_namespace, one.node_name) for one in found}
     return {gid: UNKNOWN if "_NODE_NAME_UNKNOWN_" in name else name for gid, name in named.items()}
 

@@ -18,7 +18,7 @@ from spatial_vlm_ros.errors import SourceChangedError
 TF, STATIC_TF = "/tf", "/tf_static"
 """The first stands for what both tell together."""
 STATUS = "/_action/status"
-"""Ends the topic that each server of an action publishes: it stands for the action."""
+"""Ends the topic that each server of an action publishes."""
 _GONE = 2.0  # s of silence after which a publisher that streams counts as gone: the graph keeps killed nodes for longer
 _AGAIN = "find out who publishes it, then send the instruction again"
 _STOP = "stop the wrong one and restart the right one; a killed node stays in the graph for up to 20 s"
@@ -39,6 +39,23 @@ def parts_of(topic: str, message: Any) -> dict[str, Hashable]:
         held = (each.header.frame_id, *(round(number, 6) for number in pose)) if topic == STATIC_TF else None
         told[each.child_frame_id.removeprefix("/")] = held
     return told
+
+
+def replies_of(service: str) -> str:
+    """Topic on which the servers of a service reply, as DDS names it; other middlewares have no such topic."""
+    return f"rr{service}Reply"
+
+
+def told_by_servers(action: str) -> list[str]:
+    """Topics that a server of an action publishes; one alone is enough to answer for it."""
+    return [f"{action}{STATUS}", *(replies_of(f"{action}/_action/{end}") for end in ("send_goal", "get_result"))]
+
+
+def _served(topic: str) -> str:
+    """Name of the action or service whose servers publish a topic; "" if it is of neither."""
+    if topic.startswith("/"):
+        return topic.removesuffix(STATUS) if topic.endswith(STATUS) else ""
+    return topic.removeprefix("rr").removesuffix("Reply").partition("/_action/")[0]
 
 
 def clock_set_back() -> SourceChangedError:
@@ -112,8 +129,8 @@ class Sources:
         if len(live) > 1 and (value is None or len({said[gid][0] for gid in live}) > 1):
             who = sorted(names.get(gid, "a node that has gone") for gid in live)
             what, so = "publishers", "their messages are mixed"
-            if key[0].endswith(STATUS):
-                what, so = "servers", "a goal reaches all of them"
+            if _served(key[0]):
+                what, so = "servers", "a request reaches all of them"
             happened = f"has {len(who)} {what}: {', '.join(who)}; {so}"
             self._found[key] = SourceChangedError(_named(key), tuple(who), happened, _STOP)
 
@@ -146,7 +163,7 @@ class Sources:
 
 
 def _named(key: Key) -> str:
-    return f"{key[1]!r} on {key[0]}" if key[1] else key[0].removesuffix(STATUS)
+    return f"{key[1]!r} on {key[0]}" if key[1] else _served(key[0]) or key[0]
 
 
 @dataclass(frozen=True)

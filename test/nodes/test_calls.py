@@ -16,10 +16,12 @@ from control_msgs.action import GripperCommand
 from rclpy.action import ActionServer
 from rclpy.executors import SingleThreadedExecutor
 from std_msgs.msg import Empty
+from std_srvs.srv import Trigger
 
 from spatial_vlm_ros.errors import CancelledError, PlannerUnavailableError, RejectedError, SourceChangedError
 from spatial_vlm_ros.nodes import calls
-from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome, spin_aside
+from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome, Service, spin_aside
+from spatial_vlm_ros.nodes.liveliness import endpoints_of
 
 if TYPE_CHECKING:
     from live_graph import Graph
@@ -164,13 +166,62 @@ def test_with_a_second_server_no_goal_is_sent_and_no_result_counts(
         running.result(PATIENCE)
     assert (asked[-1], halted) == ("cancel_goal_async", [True]), "the right one may still be at it"
     monkeypatch.setattr(calls, "TWICE", 0.5)
-    with pytest.raises(SourceChangedError, match=r"/grip has 2 servers: .*; a goal reaches all"):
+    with pytest.raises(SourceChangedError, match=r"/grip has 2 servers: .*; a request reaches all"):
         hand.run().result(PATIENCE)
     monkeypatch.setattr(calls, "TWICE", PATIENCE)
     waiting = hand.run()
     Bridge(second.node).put(second.server.destroy)
     assert waiting.result(PATIENCE).result.position == 0.04
     assert (gripper.served, second.served) == (2, 0)
+
+
+def serving(graph: Graph, form: Any, name: str, reply: Callable[[Any], None]) -> list[Any]:
+    """A node that serves a service; returns the requests to come."""
+    heard: list[Any] = []
+
+    def make(context: Context) -> Node:
+        node = rclpy.create_node("stranger", context=context)
+        node.create_service(form, name, lambda request, response: (heard.append(request), reply(response), response)[2])
+        return node
+
+    graph.spin(make)
+    return heard
+
+
+def test_who_serves_one_service_of_an_action_does_not_answer_for_it(
+    graph: Graph, hand: Hand, gripper: Gripper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says the goal's end at once, and publishes no status of goals as a whole server does."""
+    form, topic = GripperCommand.Impl.GetResultService, "rr/grip/_action/get_resultReply"
+    serving(graph, form, "grip/_action/get_result", lambda said: setattr(said, "status", GoalStatus.STATUS_SUCCEEDED))
+    graph.until(lambda: len(endpoints_of(hand.bridge.node, topic)) > 1, "the stranger is seen")
+    monkeypatch.setattr(calls, "TWICE", 0.5)
+    with pytest.raises(SourceChangedError, match=r"/grip has 2 servers: .*; a request reaches all"):
+        hand.run().result(PATIENCE)
+    assert gripper.served == 0
+
+
+def test_a_service_that_two_serve_is_not_asked_and_a_second_reply_does_not_count(graph: Graph) -> None:
+    made, may_end = [], threading.Event()
+
+    def make(context: Context) -> Node:
+        node = rclpy.create_node("asks", context=context)
+        made.append(Service(Bridge(node), Trigger, "look", "start it"))
+        return node
+
+    node = graph.spin(make)
+    right = serving(graph, Trigger, "look", lambda _: may_end.wait(PATIENCE))
+    graph.until(made[0].ready, "the service is seen")
+    answer = ThreadPoolExecutor(1).submit(made[0].call, Trigger.Request(), PATIENCE)
+    graph.until(lambda: right, "it is asked")
+    second = serving(graph, Trigger, "look", lambda said: setattr(said, "success", True))
+    graph.until(lambda: len(endpoints_of(node, "rr/lookReply")) > 1, "the second is seen")
+    may_end.set()
+    with pytest.raises(SourceChangedError, match="/look now comes from"):
+        answer.result(PATIENCE)
+    with pytest.raises(SourceChangedError, match=r"/look has 2 servers: .*; a request reaches all of them"):
+        made[0].call(Trigger.Request(), PATIENCE)
+    assert (len(right), len(second)) == (1, 0)
 
 
 def test_what_is_withdrawn_or_refused_while_the_executor_is_busy_is_not_sent(hand: Hand, gripper: Gripper) -> None:

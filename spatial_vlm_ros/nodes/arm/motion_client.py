@@ -141,7 +141,8 @@ class MotionClient:
     def _tidy(self) -> None:
         """Remove what a process that died has left in the planner's scene; what it left in the hand may be there."""
         with contextlib.suppress(SpatialVlmError):  # the next plan removes it, too
-            self._apply.await_it(self.config.motion.server_timeout, lambda: False)
+            for server in (self._apply, self._get):
+                server.await_it(self.config.motion.server_timeout, lambda: False)
             with self._running(lambda: False):
                 self._scene.clear(holds=True)
 
@@ -157,7 +158,7 @@ class MotionClient:
         """
         with self._running(cancelled) as told:
             reading, left = FingerReading(*self._beside.read_fingers(told), self._gripper.flag), None
-            with contextlib.suppress(PlannerUnavailableError):
+            with contextlib.suppress(PlannerUnavailableError, SourceChangedError):
                 found = self._scene.attached(told) if scene and self._get.ready() else {}
                 for name, shapes in found.items():
                     if len(shapes) == 1 and len(shapes[0].size) == 3 and shapes[0].frame == self.config.motion.tip_link:

@@ -72,6 +72,7 @@ from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.arm.bystanders import ClientWatch, GateMark
 from spatial_vlm_ros.nodes.arm.motion_client import MotionClient
 from spatial_vlm_ros.nodes.arm.proposals import audit_path, proposal_of, question_of, shown_plan
+from spatial_vlm_ros.nodes.arm.supervision import planner_topic
 from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.nodes.arm.way_watch import WayWatch
 from spatial_vlm_ros.nodes.calls import Action, Bridge
@@ -131,7 +132,8 @@ class PlannerGate(Node):
         states = (motion.joint_states, motion.gripper_states or motion.joint_states)
         self._way = WayWatch(self, self._config, states, self._watch, self._end_for, lambda: self._mover.holds)
         clock = ["/clock"] if self.get_parameter("use_sim_time").value else []
-        steady = map(self.resolve_topic_name, (*states, *self._way.topics, *clock, _DESCRIPTION))
+        beats = ("resolve/alive", planner_topic(motion.execute_action))  # another one's would hide a death
+        steady = map(self.resolve_topic_name, (*states, *self._way.topics, *clock, *beats, _DESCRIPTION))
         self._sources = Sources(partial(endpoints_of, self), {*steady})
         self._unconfirmed = ""  # what changed in an earlier goal, until a person has approved a plan that says so
         self._wake = Jobs(self).put

@@ -18,6 +18,7 @@ from spatial_vlm_ros.errors import (
     PlannerUnavailableError,
     PlanningFailedError,
     SceneChangedError,
+    SourceChangedError,
 )
 from spatial_vlm_ros.manipulation.arm_kinematics import box_pose
 from spatial_vlm_ros.manipulation.planning.moveit import OWN
@@ -255,7 +256,7 @@ class ShownScene:
         self._tell(messages.scene_diff(attached=[held]), "hold")
         try:
             taken = name in self._look(lambda: False, PlanningSceneComponents.ROBOT_STATE_ATTACHED_OBJECTS).attached
-        except (PlannerUnavailableError, CancelledError):
+        except (PlannerUnavailableError, SourceChangedError, CancelledError):
             return  # already logged
         if not taken:
             words = shortly(
@@ -286,7 +287,7 @@ class ShownScene:
             return
         try:
             left = self._look(lambda: False)
-        except (PlannerUnavailableError, CancelledError) as error:
+        except (PlannerUnavailableError, SourceChangedError, CancelledError) as error:
             self._warn(f"the planner could not be asked which objects are in its scene: {error}")
             return
         if not holds:
@@ -326,7 +327,7 @@ class ShownScene:
         try:
             if not self._apply.call(ApplyPlanningScene.Request(scene=diff), self._motion.answer_timeout).success:
                 self._warn(f"the planner could not {what} the objects that this node added to its scene")
-        except (PlannerUnavailableError, CancelledError) as error:
+        except (PlannerUnavailableError, SourceChangedError, CancelledError) as error:
             self._warn(f"the planner could not be asked to {what} the objects in its scene: {error}")
 
     def _warn(self, words: str) -> None:

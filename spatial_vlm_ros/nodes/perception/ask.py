@@ -22,7 +22,7 @@ from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.calls import TWICE
 from spatial_vlm_ros.nodes.client_node import Spinner, client_node
 from spatial_vlm_ros.nodes.liveliness import endpoints_of
-from spatial_vlm_ros.streams.sources import STATUS, Sources
+from spatial_vlm_ros.streams.sources import Sources, told_by_servers
 from spatial_vlm_ros.types import Status
 
 _GONE = 1.0  # s without the action's server
@@ -93,8 +93,8 @@ class Asker:
             self._goal = self._client.send_goal_async(goal, feedback_callback=tell)
             return self._goal
 
-        topic = f"{self._node.resolve_service_name(self._action)}{STATUS}"
-        self._spinner.until(lambda: not self._sources.begin([topic]), TWICE)
+        topics = told_by_servers(self._node.resolve_service_name(self._action))
+        self._spinner.until(lambda: not self._sources.begin(topics), TWICE)
         self._check_source()
         try:
             handle = self._reply(send)
