@@ -39,8 +39,7 @@ from spatial_vlm_ros.geometry.boxes import overlaps
 from spatial_vlm_ros.resolver import ObservedFrame, Resolver
 from spatial_vlm_ros.spatial.relations import RELATIONS
 from spatial_vlm_ros.types import Detection, FrameOfReference, Resolution, Rgb, Status
-from spatial_vlm_ros.web.door import Door, Shield
-from spatial_vlm_ros.web.forms import read_form, read_json
+from spatial_vlm_ros.web.door import Door, Shield, read_form, read_json
 from spatial_vlm_ros.web.guard import Guard
 from spatial_vlm_ros.web.serving import Page, serve_page
 

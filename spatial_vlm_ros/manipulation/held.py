@@ -52,7 +52,6 @@ class HeldObject:
     Args:
         label: its name; "" = not known.
         solid: its box when it was taken, or where the hand is now (`at`), planning frame.
-        grasp: how the hand holds that box.
         measured: whether the size of its box is known.
         gripped: whether the fingers may have closed on it; otherwise they were stopped around it.
     """
@@ -98,7 +97,6 @@ def reconciled(
     """What the hand holds; None = nothing, as far as is known.
 
     Args:
-        done: what it holds by what was done.
         attached: what the planner's scene has attached to it.
         sure: whether what was done is known: not after a start, nor after a stop while it closed.
     """

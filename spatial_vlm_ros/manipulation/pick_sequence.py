@@ -207,7 +207,6 @@ class Ending:
     Args:
         plan: of the first step.
         plan_hash: of all steps, or "".
-        done: how many steps were carried out to their end.
     """
 
     status: Status

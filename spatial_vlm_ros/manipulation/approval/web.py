@@ -23,8 +23,7 @@ from spatial_vlm_ros.errors import AuditError, InputError, SpatialVlmError
 from spatial_vlm_ros.manipulation.approval.broker import ApprovalBroker, ApprovalStage
 from spatial_vlm_ros.manipulation.approval.proposal import Decision, PersonAnswer, Proposal, check_operator, media_type
 from spatial_vlm_ros.types import CHOSEN_BY_MODEL, Vector3
-from spatial_vlm_ros.web.door import Door, Shield
-from spatial_vlm_ros.web.forms import read_form
+from spatial_vlm_ros.web.door import Door, Shield, read_form
 from spatial_vlm_ros.web.guard import Guard, Session
 
 _HERE = Path(__file__).parent

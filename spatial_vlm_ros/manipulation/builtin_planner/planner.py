@@ -257,7 +257,7 @@ class BuiltinPlanner:
         velocity = robot.velocity * request.velocity_scaling  # each factor scales its own limit, here and nowhere else
         acceleration = robot.acceleration * request.acceleration_scaling
         trajectories = [timed(path, self.joint_names, velocity, acceleration) for path in paths]
-        return Motion(tuple(trajectories), watch.elapsed)
+        return Motion(tuple(trajectories))
 
     def paths(self, request: MotionRequest, cancelled: Callable[[], bool] = lambda: False) -> tuple[Path, ...]:
         """Path of each segment, before timing; raises like `plan`."""

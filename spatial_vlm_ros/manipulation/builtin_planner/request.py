@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -96,7 +96,6 @@ class MotionRequest:
     Args:
         start: (J,) joint positions, radians.
         segments: the motions, in order.
-        boxes: all obstacles, including the floor or table top.
         stands_on: ids of boxes that the arm's base may overlap, such as its mount.
         seed: the same request and seed give the same trajectory, unless the time limit is reached.
         time_limit: seconds for all segments together.
@@ -161,10 +160,9 @@ class PlannedTrajectory:
 
 @dataclass(frozen=True, eq=False)
 class Motion:
-    """A trajectory for each segment, and the planning time in seconds."""
+    """A trajectory for each segment."""
 
     trajectories: tuple[PlannedTrajectory, ...]
-    planning_seconds: float = field(default=0.0)
 
 
 def _edges(name: str, size: object) -> Floats:

@@ -87,7 +87,6 @@ class GateMark:
     for the same arm, do not see each other.
 
     Args:
-        execute_action: full name of the action that executes trajectories.
         changed: called on the executor's thread when gates come or go.
     """
 

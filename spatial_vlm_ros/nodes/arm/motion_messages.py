@@ -190,7 +190,6 @@ def motion_goal(
 
     Args:
         link_pose: pose of `tip_link` at the end, in the planning frame.
-        slower: factor of both scalings.
     """
     header = Header(frame_id=link_pose.frame_id)
     x, y, z, w = link_pose.orientation
