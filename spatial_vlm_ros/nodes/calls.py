@@ -34,6 +34,7 @@ from spatial_vlm_ros.errors import CancelledError, InputError, PlannerUnavailabl
 from spatial_vlm_ros.nodes import qos
 from spatial_vlm_ros.nodes.goals import Jobs
 from spatial_vlm_ros.nodes.liveliness import endpoints_of
+from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.streams.sources import Sources, replies_of, told_by_servers
 
 _LOOK = 0.02  # s: how often a waiting thread checks whether to give up
@@ -206,10 +207,13 @@ class Server:
 
     def _bind(self, seconds: float, cancelled: Asked) -> None:
         """Bind the server, as soon as there are not two of them; SourceChangedError if that takes too long."""
-        end = time.monotonic() + seconds
+        end, said = time.monotonic() + seconds, not seconds
         while (twice := self._sources.begin(self._told)) and not cancelled():
             if time.monotonic() > end:
                 raise twice[0]
+            if not said:
+                said, words = True, f"{twice[0].reason}; waiting up to {seconds:g} s until the graph forgets a killed one"
+                self.bridge.node.get_logger().warning(printable(words))
             self.bridge.wait(Future(), _LOOK)
         if cancelled():
             raise CancelledError("the request was withdrawn")

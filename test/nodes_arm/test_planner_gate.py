@@ -307,8 +307,15 @@ def test_a_target_that_moved_after_the_plan_is_not_acted_on(still: Cell) -> None
         still.again()
 
 
-@pytest.mark.parametrize("topic", ["/tf_static", "/joint_states"])
-def test_a_stranger_in_mid_goal_is_refused_and_the_next_proposal_says_so(still: Cell, topic: str) -> None:
+@pytest.mark.parametrize(
+    ("topic", "was"),
+    [
+        ("/tf_static", "/sim_arm"),
+        ("/joint_states", "/sim_arm"),
+        pytest.param("/resolve/alive", "/resolver", id="heartbeats that would hide its death"),
+    ],
+)
+def test_a_stranger_in_mid_goal_is_refused_and_the_next_proposal_says_so(still: Cell, topic: str, was: str) -> None:
     picking, _ = still.proposed()
     stranger = still.graph.spin(lambda context: rclpy.create_node("stranger", context=context))
     if topic == "/tf_static":
@@ -316,7 +323,7 @@ def test_a_stranger_in_mid_goal_is_refused_and_the_next_proposal_says_so(still: 
         forged.transforms[0].transform.translation.x += 0.30
         stranger.create_publisher(TFMessage, topic, qos.STATIC_TRANSFORMS).publish(forged)
     else:
-        stranger.create_publisher(JointState, topic, 10)
+        stranger.create_publisher(JointState if topic == "/joint_states" else String, topic, 10)
     try:
         assert (still.end(picking).name, picking.result.moved) == ("SOURCE_CHANGED", False)
         for words in (picking.result.status.message, still.record()[-1]["reason"]):
@@ -327,7 +334,7 @@ def test_a_stranger_in_mid_goal_is_refused_and_the_next_proposal_says_so(still: 
     for _ in range(2):  # a rejection confirms nothing
         picking, proposal = still.proposed()
         assert "A source changed" in proposal.motion
-        assert "it came from /sim_arm" in proposal.motion
+        assert f"it came from {was}" in proposal.motion
         assert still.approve(proposal, approve=False) == "OK"
         assert still.end(picking).name == "REJECTED"
 
