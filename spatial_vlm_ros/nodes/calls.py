@@ -212,7 +212,7 @@ class Server:
             if time.monotonic() > end:
                 raise twice[0]
             if not said:
-                said, words = True, f"{twice[0].reason}; waiting up to {seconds:g} s until the graph forgets a killed one"
+                said, words = True, f"{twice[0].reason}; waiting {seconds:g} s at most for the graph to forget one"
                 self.bridge.node.get_logger().warning(printable(words))
             self.bridge.wait(Future(), _LOOK)
         if cancelled():
