@@ -24,16 +24,7 @@ from rclpy.timer import Timer
 from std_msgs.msg import String
 
 from spatial_vlm_ros.nodes.process import MOST, OtherProcess, Silence, stat_of, why_lost
-from spatial_vlm_ros.streams.sources import (
-    STATIC_TF,
-    TF,
-    Sources,
-    Twin,
-    full_name,
-    parts_of,
-    told_by_servers,
-    twins_of,
-)
+from spatial_vlm_ros.streams.sources import STATIC_TF, TF, Sources, Twin, full_name, parts_of, told_by_servers, twins_of
 
 PERIOD = 0.1  # s between heartbeats
 LEAST = 0.4  # s of silence that count on an idle machine
