@@ -21,12 +21,7 @@ _ROLLS = 0.15  # metres that an object may roll or slide from where a step has p
 
 @dataclass(frozen=True)
 class MovedObject:
-    """An object that an earlier step moves.
-
-    Args:
-        before: its box in the image that the step was planned in.
-        after: its box where the step puts it.
-    """
+    """An object that an earlier step moves: its box in the image that the step was planned in, and after the step."""
 
     label: str
     before: Solid

@@ -207,12 +207,7 @@ class AnsweredByModel(NamedTuple):
 
 
 class FreeWords:
-    """Words outside the grammar that may be put to a model.
-
-    Attributes:
-        phrases: phrases that are understood and can be searched for: the noun before the refused part, and the anchors;
-            often none.
-    """
+    """Words outside the grammar that may be put to a model; `phrases`, often none, can be searched for."""
 
     def __init__(self, words: str, refused: NotUnderstoodError) -> None:
         self._words, self._refused = words, refused

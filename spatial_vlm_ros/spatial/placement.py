@@ -134,11 +134,7 @@ def find_places(layout: Layout, request: PlaceRequest) -> Placing:
 
 
 def has_place(layout: Layout, request: PlaceRequest, without: tuple[int, ...]) -> bool:
-    """True if there would be a spot after removing some objects and everything on them.
-
-    Args:
-        without: rows of the measured objects to remove.
-    """
+    """True if there would be a spot without these rows of measured objects and everything on them."""
     layout = _for_one(layout, request)
     if no_such_place(layout, request) is not None:
         return False

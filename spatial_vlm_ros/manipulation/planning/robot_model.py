@@ -326,11 +326,7 @@ def _unit_ball() -> tuple[Floats, float]:
 
 
 def read_surfaces(path: str | Path, per_link: int = 3000) -> dict[str, Floats]:
-    """Read what a camera sees of each link that is drawn as a mesh, in the link's frame, metres.
-
-    Args:
-        path: as in `read_hulls`; the meshes are those of its <visual> elements.
-        per_link: points of each mesh, evenly spread.
+    """Read what a camera sees of each link whose <visual> is a mesh, in the link's frame, metres; `path` of a URDF.
 
     Returns:
         Name → (N, 6) points of its surface and unit normals, which may point to either side.
