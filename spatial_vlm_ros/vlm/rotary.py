@@ -3,7 +3,7 @@
 
 For a head of size D, element i rotates with element i + D/2 (the pairing of GPT-NeoX and LLaMA), so D/2 angles are
 repeated. Thus the product of a rotated query and key depends only on their offset, and lengths stay
-(`research/offsets.py` measures both). With f_j = base^(-2j/D):
+(`test/vlm/test_rotary.py` measures both). With f_j = base^(-2j/D):
 
 - line (Su et al. 2021): D/2 frequencies f_j at the running index;
 - axial, as in the vision towers of Qwen2-VL (Wang et al. 2024): D/4 frequencies base^(-2j/(D/2)) for the row, the same

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rotary position: what attention sees is the offset alone; and the parts of a model, by its class."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from tables import tables
@@ -9,7 +11,6 @@ pytest.importorskip("torch")
 import torch
 from small_scorers import IMAGE, KINDS, entering, prompt, small_vlm
 
-from research.offsets import offset_spread
 from spatial_vlm_ros.errors import InputError, ModelError
 from spatial_vlm_ros.vlm import rotary
 from spatial_vlm_ros.vlm.parts import finite, grids_of, image_tokens_changed, parts_of
@@ -40,16 +41,28 @@ def wrong_angles(at: torch.Tensor, size: int = SIZE) -> torch.Tensor:
     return torch.cat([axis.float()[:, None] * rotary.frequencies(size) for axis in at], dim=1)
 
 
+def moved_together(angles_of: Any, axes: int) -> tuple[float, float, float]:
+    """Spread of the products of a query and a key that keep their offset; least and greatest length after turning."""
+    draw, pairs, offsets, places = torch.Generator().manual_seed(0), 8, 16, 16
+    at = torch.randint(32, 97, (axes, 1, places), generator=draw)
+    moved = at + torch.randint(-32, 33, (axes, offsets, 1), generator=draw)
+    query, key = torch.randn(2, pairs, 1, SIZE, generator=draw)
+    query, key = query / query.norm(dim=-1, keepdim=True), key / key.norm(dim=-1, keepdim=True)
+    queries = rotary.rotate(query, angles_of(at[:, 0]))
+    keys = rotary.rotate(key, angles_of(moved.flatten(1))).view(pairs, offsets, places, -1)
+    products = (queries[:, None] * keys).sum(-1)
+    lengths = torch.cat([queries.norm(dim=-1).flatten(), keys.norm(dim=-1).flatten()])
+    return float((products.amax(-1) - products.amin(-1)).max()), float(lengths.min()), float(lengths.max())
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_products_depend_on_the_offset_alone_and_lengths_stay(scheme: str) -> None:
     axes, angles_of = SCHEMES[scheme]
-    found = offset_spread(angles_of, axes)
-    assert found.spread < 1e-5
-    assert (found.shortest, found.longest) == pytest.approx((1.0, 1.0), abs=1e-6)
-    wrong = offset_spread(wrong_angles, 2)
-    assert wrong.spread > 0.1
-    assert wrong.shortest < 0.99
-    assert wrong.longest > 1.01
+    spread, *lengths = moved_together(angles_of, axes)
+    assert spread < 1e-5
+    assert lengths == pytest.approx((1.0, 1.0), abs=1e-6)
+    spread, shortest, longest = moved_together(wrong_angles, 2)
+    assert (spread > 0.1, shortest < 0.99, longest > 1.01) == (True, True, True)
 
 
 def test_the_products_of_the_published_mistake_and_of_axial_positions_are_those_of_the_reference() -> None:
