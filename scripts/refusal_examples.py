@@ -330,8 +330,8 @@ def planner_unavailable() -> None:
     from spatial_vlm_ros.nodes.arm.motion_client import _START_PLANNER
     from spatial_vlm_ros.nodes.calls import Server
 
-    bridge: Any = SimpleNamespace(wait=lambda *_: None)
-    Server(bridge, "/move_action", _START_PLANNER, lambda: False).await_it(5.0, lambda: False)
+    bridge: Any = SimpleNamespace(wait=lambda *_: None, node=None)
+    Server(bridge, "/move_action", _START_PLANNER, lambda: False, ()).await_it(5.0, lambda: False)
 
 
 def planning_failed() -> None:
