@@ -73,7 +73,16 @@ def test_masses_and_inertias_are_those_of_bodies(id_: str) -> None:
     inertial = models()[id_].find("link/inertial")
     assert 0.02 < numbers(inertial, "mass")[0] < 0.5
     xx, xy, xz, yy, yz, zz = (numbers(inertial, f"inertia/{n}")[0] for n in ("ixx", "ixy", "ixz", "iyy", "iyz", "izz"))
-    moments = np.linalg.eigvalsh(np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]))
+    written = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    # Second moments of the tetrahedra between the origin and each face: V/20 (aaᵀ + bbᵀ + ccᵀ + ssᵀ), s = a + b + c.
+    corners = np.concatenate([part.mesh.vertices[part.mesh.faces] for part in OBJECTS[id_].model.parts])
+    volumes, sums = np.linalg.det(corners) / 6, corners.sum(axis=1)
+    squares = np.einsum("f,fij,fik->jk", volumes, corners, corners) + np.einsum("f,fj,fk->jk", volumes, sums, sums)
+    centre = volumes @ sums / 4 / volumes.sum()
+    second = squares / 20 / volumes.sum() - np.outer(centre, centre)
+    known = numbers(inertial, "mass")[0] * (np.trace(second) * np.eye(3) - second)
+    assert written == pytest.approx(known, rel=1e-4, abs=1e-8)
+    moments = np.linalg.eigvalsh(written)
     assert (moments > 0).all()
     assert moments[2] < moments[0] + moments[1]
     mass, size = numbers(inertial, "mass")[0], np.array(OBJECTS[id_].model.size)

@@ -70,7 +70,6 @@ class ArmModel:
         turns: (J,) whether the joint range allows a full extra turn.
         base_link: parent link of the first joint; all poses are in its frame.
         arm_q, arm_v: index of each joint in Pinocchio's configuration and velocity vector.
-        finger_q: index of each finger joint in the configuration vector.
     """
 
     name: str

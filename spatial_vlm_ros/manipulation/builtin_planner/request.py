@@ -23,7 +23,6 @@ class BoxObstacle:
     """A box-shaped obstacle.
 
     Args:
-        id: its name; unique in a request.
         pose: (4, 4) base_T_box, metres; the origin is the middle of the box.
         size: (3,) edge lengths, metres.
         padding: distance that the arm keeps from each face, metres.

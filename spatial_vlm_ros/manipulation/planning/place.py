@@ -19,7 +19,7 @@ from spatial_vlm_ros.parameters import PlanningConfig
 from spatial_vlm_ros.types import Place, Resolution, Vector3
 
 _STEP = 0.005  # metres: clearances are compared in steps of this
-_SAG = 0.3  # how much lower the far side of an object hangs, as a share of how far from its middle it is held: at 8.5°
+_SAG = 0.3  # 2 tan 8.5°: how much lower an object's far side hangs, as a share of how far from its middle it is held
 _HIGHER = 0.01  # metres between two heights of release
 
 
@@ -43,9 +43,9 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
     first; for one place, more clearance (5 mm steps, up to `goal.ample`), then less rotation.
 
     It is released `goal.release` above its place; held far from its middle, it hangs askew, and is released higher, up
-    to `goal.drop`. If the hand does not fit into a container, it may fall into it: higher releases are tried (1 cm
-    steps, up to `goal.drop`), but none with its foot above the rim (`Place.rim_m`). It is never tipped: a place where
-    it stands upright is rejected.
+    to `goal.drop`, if there is room. If the hand does not fit into a container, it may fall into it: higher releases
+    are tried (1 cm steps, up to `goal.drop`), but none with its foot above the rim (`Place.rim_m`). It is never tipped:
+    a place where it stands upright is rejected.
     """
     places = resolution.places or ((resolution.place,) if resolution.place is not None else ())
     frames = {grasp.grasp.frame_id, *(place.pose.frame_id for place in places)}
@@ -57,11 +57,16 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
     bases = [float(matrix_from_quaternion_xyzw(place.pose.orientation)[2, 2]) for place in places]
     spots = [(number, place) for number, place in enumerate(places) if bases[number] > 0.5]  # its base stays down
     goal, aside = config.goal, math.dist(grasp.grasp.position[:2], scene.target.solid.centre[:2])
-    release = min(goal.release + _SAG * aside, max(goal.release, goal.drop))
+    raised = min(goal.release + _SAG * aside, max(goal.release, goal.drop))
+    steps = int((goal.drop - goal.release) / _HIGHER + 1e-9)
     tipped = f"the {scene.target.label} ({scene.target.id}) would have to be turned upright"
     rejected = [Rejection(grasp.way, "tipped", tipped) for _ in range(len(places) - len(spots))]
-    while spots and not free:
+    for release in dict.fromkeys((raised, *(goal.release + n * _HIGHER for n in range(max(steps, 0) + 1)))):
+        if free:
+            break
         for number, place in spots:
+            if release not in (raised, goal.release) and release > (place.rim_m or 0.0):
+                continue
             candidates = list(_candidates(number, place, release, scene, grasp, config))
             height = place.pose.position[2]  # where its support is cut: a rim is not checked
             around = [_cut(obj, height) if obj.id == place.carrier_id else obj for obj in scene.neighbours]
@@ -80,8 +85,6 @@ def place_goal(scene: PlanningScene, resolution: Resolution, grasp: Grasp, confi
                     rejected.append(result)
                 else:
                     free.append((candidate, result))
-        release += _HIGHER
-        spots = [(number, place) for number, place in spots if release <= min(place.rim_m or 0.0, config.goal.drop)]
     if not free:
         raise refused(f"put down the {scene.target.label} ({scene.target.id})", rejected)
 

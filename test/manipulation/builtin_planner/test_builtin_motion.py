@@ -232,7 +232,7 @@ def test_a_goal_or_a_line_out_of_reach_is_unreachable(bench: Any, planner: Any) 
 
 @pytest.mark.parametrize("start", [(2.7, -1.3, 1.4, -2.3, -1.4, 2.0, 2.85), (-0.9, -1.6, 1.6, -2.2, -1.8, 2.5, 2.85)])
 def test_a_line_whose_curve_leaves_the_range_of_a_joint_is_refused(planner: Any, start: tuple[float, ...]) -> None:
-    """Each of its points is within the range; the curve through them is 0.011 and 0.017 rad beyond what is kept."""
+    """Each of its points is within the range; the curve through them is 0.017 and 0.011 rad beyond what is kept."""
     goal = planner.tip(np.array(start))
     goal[:3, :3] = goal[:3, :3] @ [[np.cos(0.2), -np.sin(0.2), 0], [np.sin(0.2), np.cos(0.2), 0], [0, 0, 1]]
     goal[2, 3] += 0.05
