@@ -98,6 +98,10 @@ class Judge:
         """Whether nobody would say that any of the targets is next to, on or in the anchor."""
         return all(self.gap(t, anchor) > APART + 0.08 for t in targets)
 
+    def apart(self, targets: Sequence[str], anchor: str) -> tuple[str, bool]:
+        """What is answered where none of the targets is by the anchor, and whether nobody would see one there."""
+        return "RELATION_UNSATISFIED", self.far_apart(targets, anchor)
+
     def crowded(self) -> bool:
         """Whether two objects on the table are closer than 2 cm."""
         names = [t.name for t in self.stage.objects.values() if t.on is None]

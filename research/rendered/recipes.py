@@ -95,11 +95,7 @@ def across(p: Planner) -> Plan:
         a.refuse_take(f"the {word}", "AMBIGUOUS")
         a.wrong_colour(names)
         inside = aside.item.rooms["main"].relation == "inside"
-        a.refuse_take(
-            f"the {word} {'in' if inside else 'on'} the {aside.item.word}",
-            "RELATION_UNSATISFIED",
-            a.judge.far_apart(names, aside.name),
-        )
+        a.refuse_take(f"the {word} {'in' if inside else 'on'} the {aside.item.word}", *a.judge.apart(names, aside.name))
 
     return Plan(p.objects, ask)
 
@@ -233,9 +229,7 @@ def neighbours(p: Planner) -> Plan:
             when=a.judge.row(("near", "far"), 0) is not None,
         )
         a.refuse_take(
-            f"the {word} {a.one(('next to', 'beside'))} the {third}",
-            "RELATION_UNSATISFIED",
-            a.judge.far_apart(("near", "far"), "other"),
+            f"the {word} {a.one(('next to', 'beside'))} the {third}", *a.judge.apart(("near", "far"), "other")
         )
         a.refuse_take(f"the {word}", "AMBIGUOUS")
         a.refuse_take(f"the {a.one(('banana', 'stapler', 'candle'))} next to the {by}", "NOT_FOUND")
@@ -270,9 +264,7 @@ def stacked(p: Planner) -> Plan:
         a.refuse_take(f"the {word}", "AMBIGUOUS")
         inside = aside.item.rooms["main"].relation == "inside"
         a.refuse_take(
-            f"the {word} {'in' if inside else 'on'} the {aside.item.word}",
-            "RELATION_UNSATISFIED",
-            a.judge.far_apart(("above", "below"), "aside"),
+            f"the {word} {'in' if inside else 'on'} the {aside.item.word}", *a.judge.apart(("above", "below"), "aside")
         )
         a.absent()
 
@@ -322,11 +314,7 @@ def contained(p: Planner) -> Plan:
         )
         a.refuse_take(f"the {word}", "AMBIGUOUS")
         other = "in" if aside.item.rooms["main"].relation == "inside" else "on"
-        a.refuse_take(
-            f"the {word} {other} the {aside.item.word}",
-            "RELATION_UNSATISFIED",
-            a.judge.far_apart(("held", "loose"), "aside"),
-        )
+        a.refuse_take(f"the {word} {other} the {aside.item.word}", *a.judge.apart(("held", "loose"), "aside"))
         a.refuse_take(f"the {a.one(('banana', 'sponge', 'candle'))} {at} the {by}", "NOT_FOUND")
 
     return Plan(p.objects, ask, low=34, loose=frozenset({"held"}))
@@ -365,8 +353,6 @@ def say_it_otherwise(p: Planner) -> Plan:
             "5 between",
         )
         a.absent()
-        a.refuse_take(
-            f"the {words['row1']} on the {words['row2']}", "RELATION_UNSATISFIED", a.judge.far_apart(("row1",), "row2")
-        )
+        a.refuse_take(f"the {words['row1']} on the {words['row2']}", *a.judge.apart(("row1",), "row2"))
 
     return Plan(p.objects, ask)

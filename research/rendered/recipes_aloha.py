@@ -85,7 +85,7 @@ def bench(n: int) -> Callable[[Planner], Plan]:
             v.aside(order[0], v.a.one(LEFT).format(one), "left of", "holder", f"the {by}", "1 left")
             v.deny(f"the {one}", "AMBIGUOUS")
             inside = "in" if by == "bowl" else "on"
-            v.deny(f"the {one} {inside} the {by}", "RELATION_UNSATISFIED", v.a.judge.far_apart(names, "holder"))
+            v.deny(f"the {one} {inside} the {by}", *v.a.judge.apart(names, "holder"))
             v.deny_put(f"the {one}", "behind", f"the {by}", "AMBIGUOUS")
             v.not_there("behind", names, one, "holder", f"the {by}")
             if kind in ("marker", "bottle", "shears"):
@@ -207,11 +207,7 @@ def sizes(p: Planner) -> Plan:
         v.near("moved", f"the {other}", "little", v.a.one(SMALL).format(word), "2 size")
         v.deny(f"the {word}", "AMBIGUOUS")
         v.deny_put(f"the {other}", "next to", f"the {word}", "AMBIGUOUS")
-        v.deny(
-            f"the {word} on the {by}",
-            "RELATION_UNSATISFIED",
-            v.a.judge.far_apart(["little", "medium", "great"], "holder"),
-        )
+        v.deny(f"the {word} on the {by}", *v.a.judge.apart(["little", "medium", "great"], "holder"))
         v.not_there("behind", ["moved"], other, "great", v.a.one(BIG).format(word))
         v.no_such_colour(["great"], word)
         v.missing()
@@ -290,7 +286,7 @@ def beside(p: Planner) -> Plan:
         v.near("holder", f"the {by}", "second", f"the {b}")
         v.deny(f"the {word}", "AMBIGUOUS")
         v.deny_put(f"the {word}", "inside" if by == "bowl" else "on", f"the {by}", "AMBIGUOUS")
-        v.deny(f"the {word} beside the {by}", "RELATION_UNSATISFIED", j.far_apart(["row0", "row1"], "holder"))
+        v.deny(f"the {word} beside the {by}", *j.apart(["row0", "row1"], "holder"))
         v.not_there("left of" if side > 0 else "right of", ["second"], b, "first", f"the {a}")
         v.no_such_colour(["row0", "row1"], word)
         v.missing(f" next to the {a}")

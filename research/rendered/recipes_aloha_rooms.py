@@ -78,8 +78,8 @@ def drawer(opened: str, filled: bool) -> Callable[[Planner], Plan]:
             v.near("spare", f"the {third}", "moved", f"the {other}")
             for name, closed in zip((other, third), (s for s in SLOTS if s != opened), strict=True):
                 v.deny_put(f"the {name}", "inside", f"the {closed} drawer", "NO_PLACE")
-            v.deny(f"the {third} in the {opened} drawer", "RELATION_UNSATISFIED", j.far_apart(["spare"], part))
-            v.deny(f"the {other} on top of the {by}", "RELATION_UNSATISFIED", j.far_apart(["moved"], "dresser"))
+            v.deny(f"the {third} in the {opened} drawer", *j.apart(["spare"], part))
+            v.deny(f"the {other} on top of the {by}", *j.apart(["moved"], "dresser"))
             v.deny(f"the {word}", "AMBIGUOUS")
             v.not_there("behind", ["spare"], third, "dresser", f"the {by}")
             v.missing(v.a.one((" on the dresser", "")))
@@ -131,7 +131,7 @@ def holes(p: Planner) -> Plan:
         )
         v.aside("moved", f"the {other}", "left of" if side > 0 else "right of", "unit", f"the {by}")
         v.deny(f"the {word} in the {called(names[2])}", "RELATION_UNSATISFIED", on)
-        v.deny(f"the {other} in the {by}", "RELATION_UNSATISFIED", j.far_apart(["moved"], "unit"))
+        v.deny(f"the {other} in the {by}", *j.apart(["moved"], "unit"))
         v.deny(f"the {word} in the {by}", "AMBIGUOUS", on)
         v.deny(f"the {word}", "AMBIGUOUS")
         v.missing(f" in the {called(names[0])}")
@@ -185,7 +185,7 @@ def sections(p: Planner) -> Plan:
             when=on,
         )
         v.deny(f"the {word} in the {third} section", "RELATION_UNSATISFIED", on)
-        v.deny(f"the {other} in the {by}", "RELATION_UNSATISFIED", j.far_apart(["moved"], "tray"))
+        v.deny(f"the {other} in the {by}", *j.apart(["moved"], "tray"))
         v.not_there("behind", ["moved"], other, "tray", f"the {by}")
         v.deny(f"the {word} in the {by}", "AMBIGUOUS", on)
         v.deny((f"the {word}", f"that {word}"), "AMBIGUOUS")
@@ -227,7 +227,7 @@ def stand(below: bool) -> Callable[[Planner], Plan]:
                 v.put("loose", f"the {word} on the table", "under", f"the {by}", place, "5 under", when=good and on)
                 v.deny(f"the {word} under the {by}", "RELATION_UNSATISFIED", on)
             else:
-                v.deny(f"the {other} under the {by}", "RELATION_UNSATISFIED", j.far_apart(["moved"], "stand"))
+                v.deny(f"the {other} under the {by}", *j.apart(["moved"], "stand"))
             v.put(
                 "row0",
                 f"the {word} on top of the {by}",
@@ -240,7 +240,7 @@ def stand(below: bool) -> Callable[[Planner], Plan]:
             )
             v.aside("moved", f"the {other}", v.a.one(("left of", "right of")), "spare", f"the {third}")
             v.near("spare", f"the {third}", "moved", f"the {other}")
-            v.deny(f"the {third} on the {by}", "RELATION_UNSATISFIED", j.far_apart(["spare"], "stand"))
+            v.deny(f"the {third} on the {by}", *j.apart(["spare"], "stand"))
             v.not_there("behind", ["moved"], other, "stand", f"the {by}")
             v.deny(f"the {word}", "AMBIGUOUS")
             v.no_such_colour(["loose"], word)
@@ -281,7 +281,7 @@ def halves(p: Planner) -> Plan:
         v.aside("held", f"the {word} on the {by}", "left of", "moved", f"the {other}", "3 on top", when=on)
         v.aside("held", f"the {word} on the {by}", "right of", "moved", f"the {other}", "3 on top", when=on)
         v.deny(f"the {word} on the {second} half of the {by}", "RELATION_UNSATISFIED", on)
-        v.deny(f"the {other} on the {by}", "RELATION_UNSATISFIED", j.far_apart(["moved"], "board"))
+        v.deny(f"the {other} on the {by}", *j.apart(["moved"], "board"))
         v.deny((f"the {word}", f"that {word}"), "AMBIGUOUS")
         v.not_there("behind", ["moved"], other, "board", f"the {by}")
         v.no_such_colour(["loose"], word)

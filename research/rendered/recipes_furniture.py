@@ -90,8 +90,7 @@ def drawers(opened: str) -> Callable[[Planner], Plan]:
             )
             a.refuse_take(
                 f"the {other} {a.one(('in the drawer', 'in the cabinet', 'on the cabinet'))}",
-                "RELATION_UNSATISFIED",
-                a.judge.far_apart(("moved",), "cabinet"),
+                *a.judge.apart(("moved",), "cabinet"),
             )
             a.refuse_take(f"the {word}", "AMBIGUOUS")
             a.refuse("open the door", "AMBIGUOUS", p.rng.random() < 0.4)
@@ -160,7 +159,7 @@ def shelves(p: Planner) -> Plan:
             "moved",
             when=stored,
         )
-        a.refuse_take(f"the {other} on the shelf", "RELATION_UNSATISFIED", a.judge.far_apart(("moved",), "shelf"))
+        a.refuse_take(f"the {other} on the shelf", *a.judge.apart(("moved",), "shelf"))
         a.refuse_take(f"the {word}", "AMBIGUOUS")
         a.refuse_take(
             f"the {a.one(('banana', 'candle', 'phone'))} on the {a.one((upper + ' shelf', 'shelf'))}", "NOT_FOUND"
@@ -198,9 +197,7 @@ def stools(p: Planner) -> Plan:
                 when=held,
             )
         else:
-            a.refuse_take(
-                f"the {word} in the crate", "RELATION_UNSATISFIED", a.judge.far_apart(("above", "loose"), "crate")
-            )
+            a.refuse_take(f"the {word} in the crate", *a.judge.apart(("above", "loose"), "crate"))
         a.put(
             "loose",
             f"the {word} that is on the table",

@@ -60,7 +60,7 @@ def lineup(n: int) -> Callable[[Planner], Plan]:
                 v.into(order[0], f"the leftmost {word}", "holder", f"the {by}", "1 left", "5 on plate")
             v.deny(f"the {word}", "AMBIGUOUS")
             v.other_colour(names, word)
-            v.deny(f"the {word} on the {by}", "RELATION_UNSATISFIED", v.a.judge.far_apart(names, "holder"))
+            v.deny(f"the {word} on the {by}", *v.a.judge.apart(names, "holder"))
             v.deny_put(f"the {word}", f"the {by}", False, "AMBIGUOUS")
 
         return plan(p, ask, low=28, high=58, near=0.95, far=1.35, swing=22)
@@ -98,11 +98,7 @@ def queue(p: Planner) -> Plan:
         )
         v.aside(order[1], f"the middle {word}", v.a.one(("in front of", "behind")), "holder", f"the {by}", middle)
         v.deny((f"the {word}", f"that {word}"), "AMBIGUOUS")
-        v.deny(
-            f"the {word} {'in' if inside else 'on'} the {by}",
-            "RELATION_UNSATISFIED",
-            v.a.judge.far_apart(names, "holder"),
-        )
+        v.deny(f"the {word} {'in' if inside else 'on'} the {by}", *v.a.judge.apart(names, "holder"))
         v.missing()
 
     return plan(p, ask, low=36, high=60, near=0.95, far=1.3, swing=22)
@@ -230,11 +226,7 @@ def three_sizes(p: Planner) -> Plan:
         v.deny(f"the {word}", "AMBIGUOUS")
         v.other_colour(("small", "medium", "large"), word)
         v.missing()
-        v.deny(
-            f"the smallest {word} on the {by}",
-            "RELATION_UNSATISFIED",
-            j.far_apart(("small", "medium", "large"), "holder"),
-        )
+        v.deny(f"the smallest {word} on the {by}", *j.apart(("small", "medium", "large"), "holder"))
 
     return plan(p, ask, low=28, high=55, near=0.82, far=1.25, swing=22)
 
@@ -288,7 +280,7 @@ def neighbours(p: Planner) -> Plan:
             "5 next to",
             when=j.row(("near", "far"), 0) is not None,
         )
-        v.deny(f"the {word} next to the {third}", "RELATION_UNSATISFIED", j.far_apart(("near", "far"), "third"))
+        v.deny(f"the {word} next to the {third}", *j.apart(("near", "far"), "third"))
         v.deny(f"the {word}", "AMBIGUOUS")
         v.missing(f" by the {by}")
 

@@ -72,7 +72,7 @@ def bookcase(p: Planner) -> Plan:
         )
         v.deny(f"the {word}", "AMBIGUOUS")
         v.deny(f"the {word} on the {by}", "AMBIGUOUS", twice and held)
-        v.deny(f"the {other} on the {by}", "RELATION_UNSATISFIED", j.far_apart(("moved",), "case"))
+        v.deny(f"the {other} on the {by}", *j.apart(("moved",), "case"))
         v.missing(v.a.one((f" on the {here} shelf", f" on the {by}")))
         v.deny(f"the {word} on the {empty} shelf", "RELATION_UNSATISFIED", held)
 
@@ -127,7 +127,7 @@ def cabinet(p: Planner) -> Plan:
             "moved", f"the {other}", v.a.one(("left of", "right of", "in front of")), "other", f"the {v.word('other')}"
         )
         v.deny((f"the {word}", f"that {word}"), "AMBIGUOUS")
-        v.deny(f"the {other} in the {by}", "RELATION_UNSATISFIED", j.far_apart(("moved",), "cabinet"))
+        v.deny(f"the {other} in the {by}", *j.apart(("moved",), "cabinet"))
         v.missing(v.a.one((f" in the {by}", f" on top of the {by}")))
         v.deny(f"the {word} in the {empty} compartment", "RELATION_UNSATISFIED", held)
 
@@ -198,7 +198,7 @@ def drawers(opened: str, filled: bool) -> Callable[[Planner], Plan]:
                 f"the {word} on the table",
             )
             v.deny_put(f"the {other}", f"the {closed} drawer", True, "NO_PLACE")
-            v.deny(f"the {other} in the {opened} drawer", "RELATION_UNSATISFIED", j.far_apart(("moved",), "chest"))
+            v.deny(f"the {other} in the {opened} drawer", *j.apart(("moved",), "chest"))
             v.deny(f"the {word}", "AMBIGUOUS")
             v.missing(f" in the {opened} drawer")
 
@@ -247,7 +247,7 @@ def stove(p: Planner) -> Plan:
             "moved", f"the {other}", v.a.one(("left of", "in front of")), "loose", f"the {word} on the table", when=on
         )
         v.deny((f"the {word} on the {by}", f"the {word} from the {by}"), "AMBIGUOUS", on)
-        v.deny(f"the {other} on the {by}", "RELATION_UNSATISFIED", j.far_apart(("moved",), "stove"))
+        v.deny(f"the {other} on the {by}", *j.apart(("moved",), "stove"))
         v.deny(f"the {word} on the {names[2]} burner", "RELATION_UNSATISFIED", on)
         v.missing(f" on the {by}")
 
@@ -293,7 +293,7 @@ def four(p: Planner) -> Plan:
         )
         v.deny(f"the {word}", "AMBIGUOUS")
         v.deny(f"the {word} in the {by}", "AMBIGUOUS", held)
-        v.deny(f"the {other} in the {by}", "RELATION_UNSATISFIED", j.far_apart(("moved",), "org"))
+        v.deny(f"the {other} in the {by}", *j.apart(("moved",), "org"))
         v.missing(f" in the {names[0]} compartment")
 
     return plan(p, ask, low=42, high=62, near=0.82, far=1.25, swing=22)
@@ -328,7 +328,7 @@ def rack(p: Planner) -> Plan:
         )
         v.deny(f"the {word}", "AMBIGUOUS")
         v.deny(f"the {word} in the {by}", "AMBIGUOUS", held)
-        v.deny(f"the {other} in the {by}", "RELATION_UNSATISFIED", j.far_apart(("moved",), "org"))
+        v.deny(f"the {other} in the {by}", *j.apart(("moved",), "org"))
         v.missing()
 
     return plan(p, ask, low=42, high=62, near=0.82, far=1.25, swing=22)
@@ -382,7 +382,7 @@ def steps(p: Planner) -> Plan:
         )
         v.deny(f"the {word}", "AMBIGUOUS")
         v.deny(f"the {word} on the {by}", "AMBIGUOUS", on)
-        v.deny(f"the {other} on the {by}", "RELATION_UNSATISFIED", j.far_apart(("moved",), "stand"))
+        v.deny(f"the {other} on the {by}", *j.apart(("moved",), "stand"))
         v.deny(f"the {word} on the {names[2]} step", "RELATION_UNSATISFIED", on)
         v.missing(f" on the {names[0]} step")
 

@@ -62,7 +62,7 @@ def around(p: Planner) -> Plan:
             f"{a.one(('water bottle', 'candle', 'stapler'))}",
             "NOT_FOUND",
         )
-        a.refuse_take(f"the {word} on the {a.noun('a')}", "RELATION_UNSATISFIED", a.judge.far_apart(("moved",), "a"))
+        a.refuse_take(f"the {word} on the {a.noun('a')}", *a.judge.apart(("moved",), "a"))
 
     return Plan(p.objects, ask)
 
@@ -178,9 +178,7 @@ def halves(p: Planner) -> Plan:
             when=held,
         )
         a.refuse_take(f"the {word}", "AMBIGUOUS")
-        a.refuse_take(
-            f"the {other.item.word} on the {by}", "RELATION_UNSATISFIED", a.judge.far_apart(("moved",), "tray")
-        )
+        a.refuse_take(f"the {other.item.word} on the {by}", *a.judge.apart(("moved",), "tray"))
 
     return Plan(p.objects, ask, low=34)
 
@@ -230,9 +228,7 @@ def full(p: Planner) -> Plan:
             a.judge.between("tray", "plate", ("moved",)),
             "5 between",
         )
-        a.refuse_take(
-            f"the {word} {a.one(('in', 'on'))} the tray", "RELATION_UNSATISFIED", a.judge.far_apart(("moved",), "tray")
-        )
+        a.refuse_take(f"the {word} {a.one(('in', 'on'))} the tray", *a.judge.apart(("moved",), "tray"))
         a.refuse_take("the block", "AMBIGUOUS")
 
     return Plan(p.objects, ask, low=40)
@@ -281,9 +277,7 @@ def compartments(p: Planner) -> Plan:
             )
         a.take("loose", f"the {word} that is not in the {by}", "3 in tray or bin", when=held)
         a.refuse_take(f"the {word}", "AMBIGUOUS")
-        a.refuse_take(
-            f"the {moved.item.word} in the {by}", "RELATION_UNSATISFIED", a.judge.far_apart(("moved",), "org")
-        )
+        a.refuse_take(f"the {moved.item.word} in the {by}", *a.judge.apart(("moved",), "org"))
 
     return Plan(p.objects, ask, low=42, loose=frozenset({"held"}))
 
@@ -370,9 +364,7 @@ def towers(p: Planner) -> Plan:
             "5 between",
             "2 colour",
         )
-        a.refuse_take(
-            f"the {tones[0]} block on the {tones[2]} block", "RELATION_UNSATISFIED", a.judge.far_apart(("b0",), "b2")
-        )
+        a.refuse_take(f"the {tones[0]} block on the {tones[2]} block", *a.judge.apart(("b0",), "b2"))
         a.refuse(f"put the {a.noun('aside')} {a.one(('next to', 'behind'))} the block", "AMBIGUOUS")
         a.wrong_colour(("b0", "b1", "b2"))
 

@@ -8,6 +8,7 @@ still inside `send_goal_async`. The worker waits with a deadline and can be told
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import threading
 import time
@@ -86,8 +87,10 @@ def spin_aside(executor: Executor, seconds: float | None = None) -> Callable[[],
 
     def end() -> None:
         ended.set_result(None)
-        executor.wake()
-        thread.join(seconds)
+        until = time.monotonic() + (math.inf if seconds is None else seconds)
+        while thread.is_alive() and time.monotonic() < until:
+            executor.wake()  # again: a wake may be lost
+            thread.join(_LOOK)
         if thread.is_alive():
             raise TimeoutError(f"a callback is still running after {seconds} s")
         executor.shutdown(timeout_sec=5.0)  # it destroys what a spinning thread uses
@@ -165,7 +168,7 @@ def _first(answer: Future[Any], reply: Any) -> None:
 class _Since:
     """Whether a condition has held for some seconds."""
 
-    def __init__(self, condition: Callable[[], bool], seconds: float) -> None:
+    def __init__(self, condition: Callable[[], object], seconds: float) -> None:
         self._condition, self._seconds = condition, seconds
         self._begun: float | None = None
 
@@ -206,7 +209,7 @@ class Server:
         self._bind(TWICE, cancelled)
 
     def _bind(self, seconds: float, cancelled: Asked) -> None:
-        """Bind the server, as soon as there are not two of them; SourceChangedError if that takes too long."""
+        """Bind the server, as soon as there are not two; SourceChangedError if that takes too long. See `gone` then."""
         end, said = time.monotonic() + seconds, not seconds
         while (twice := self._sources.begin(self._told)) and not cancelled():
             if time.monotonic() > end:
@@ -217,14 +220,11 @@ class Server:
             self.bridge.wait(Future(), _LOOK)
         if cancelled():
             raise CancelledError("the request was withdrawn")
+        self._seen = time.monotonic()
 
     def lost(self, why: str) -> PlannerUnavailableError:
         """It does not answer."""
         return PlannerUnavailableError(self.name, self.dead() or why, self.remedy, shown=self.name)
-
-    def begin(self) -> None:
-        """Start checking that the server stays available."""
-        self._seen = time.monotonic()
 
     def gone(self) -> bool:
         """Whether the server is dead, or has been missing for too long."""
@@ -250,7 +250,6 @@ class Service(Server):
         self._bind(0.0, cancelled)
         end = time.monotonic() + seconds
         answer: Future[Any] = Future()
-        self.begin()
         while time.monotonic() < end:
             self.bridge.ask(lambda: self._client.call_async(request)).add_done_callback(partial(_first, answer))
             patience = min(_AGAIN, end - time.monotonic())
@@ -314,7 +313,6 @@ class Action(Server):
             check: called on the executor's thread directly before the goal is sent; its exceptions are passed on.
         """
         self._bind(TWICE, cancelled)
-        self.begin()
 
         def send(goal_uuid: UUID) -> Any:
             if cancelled():  # while the job waited for the executor
@@ -352,7 +350,7 @@ class Action(Server):
     def _accepted(
         self, send: Callable[[UUID], Any], patience: float, cancelled: Asked, twice: bool, halt: Callable[[], None]
     ) -> Any:
-        end, told = time.monotonic() + patience, 0.0
+        end, told, reply = time.monotonic() + patience, 0.0, self._form.Impl.SendGoalService.Response
 
         def stop() -> bool:
             nonlocal told
@@ -369,13 +367,13 @@ class Action(Server):
                 self.bridge.put(partial(self._before, bytes(name.uuid)))
             answer = self.bridge.ask(partial(send, name))
             wanted = min(_AGAIN if twice else patience, max(end - time.monotonic(), _LOOK))
-            runs = _Since(partial(self._has, name), _REPLY)
+            runs = _Since(partial(self._state, name), _REPLY)
             # A goal that may cause motion is awaited to the end: only an accepted goal can be stopped for certain.
             if self.bridge.wait(answer, wanted, lambda: runs() or stop()):  # noqa: B023
                 return answer.result()
-            if self._has(name):  # the reply is lost, but the server lists the goal
-                return ClientGoalHandle(self._client, name, self._reply(accepted=True))
-            unknown = ClientGoalHandle(self._client, name, self._reply(accepted=False))
+            if self._state(name):  # the reply is lost, but the server lists the goal
+                return ClientGoalHandle(self._client, name, reply(accepted=True))
+            unknown = ClientGoalHandle(self._client, name, reply(accepted=False))
             self.bridge.ask(unknown.cancel_goal_async)
             answer.add_done_callback(partial(self._end_late, halt))
             if twice and cancelled():  # otherwise it may have been accepted: the caller must keep it from moving
@@ -414,18 +412,12 @@ class Action(Server):
             halt()
             self.bridge.wait(result, min(_CANCEL, max(end - time.monotonic(), _LOOK)), dead)
 
-    def _reply(self, accepted: bool) -> Any:
-        return self._form.Impl.SendGoalService.Response(accepted=accepted)
-
     def _on_states(self, message: GoalStatusArray) -> None:
         self._states = {bytes(each.goal_info.goal_id.uuid): each.status for each in message.status_list}
 
     def _state(self, name: UUID) -> int:
         """State of a goal, as in action_msgs/GoalStatus; 0 if the server does not list it."""
         return self._states.get(bytes(name.uuid), 0)
-
-    def _has(self, name: UUID) -> bool:
-        return self._state(name) > 0
 
     def _end_late(self, halt: Callable[[], None], answer: Future[Any]) -> None:
         """End a goal accepted after the caller stopped waiting; runs on the executor's thread, without limit."""

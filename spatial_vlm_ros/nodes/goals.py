@@ -15,8 +15,11 @@ from rclpy.callback_groups import CallbackGroup
 from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 
+from spatial_vlm_ros.nodes.liveliness import ticks
+
 ABORTED, CANCELED, SUCCEEDED = "aborted", "canceled", "succeeded"
 """How goals end."""
+_LATE = 0.01  # s after which jobs are looked for without a wake: rmw_fastrtps 9 may lose one (rmw_wait.cpp:310-313)
 
 
 class Jobs:
@@ -33,14 +36,17 @@ class Jobs:
         self._jobs: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
         self._failed = failed
         self._guard = node.create_guard_condition(self._run, group)
+        self._late = ticks(node, _LATE, self._run, group)
 
     def put(self, job: Callable[[], Any]) -> None:
         """Queue a job to run soon; callable from any thread. A node that has ended runs no jobs."""
         self._jobs.put(job)
         with contextlib.suppress(InvalidHandle):
+            self._late.reset()
             self._guard.trigger()
 
     def _run(self) -> None:
+        self._late.cancel()
         for _ in range(self._jobs.qsize()):  # a job may add one for the next turn
             try:
                 self._jobs.get()()

@@ -21,6 +21,7 @@ from std_srvs.srv import Trigger
 from spatial_vlm_ros.errors import CancelledError, PlannerUnavailableError, RejectedError, SourceChangedError
 from spatial_vlm_ros.nodes import calls
 from spatial_vlm_ros.nodes.calls import Action, Bridge, GoalOutcome, Service, spin_aside
+from spatial_vlm_ros.nodes.goals import Jobs
 from spatial_vlm_ros.nodes.liveliness import endpoints_of
 
 if TYPE_CHECKING:
@@ -113,6 +114,22 @@ def test_any_other_error_of_a_callback_is_raised(graph: Graph, monkeypatch: pyte
     end = spin_aside(executor, PATIENCE)
     graph.until(lambda: raised, "the thread has ended")
     assert "unlocked" in str(raised[0].exc_value)
+    end()
+
+
+def test_a_wake_that_is_lost_costs_neither_the_job_nor_the_end(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    done, woken, executor = threading.Event(), list[None](), SingleThreadedExecutor(context=graph.node.context)
+    node = rclpy.create_node("sleeps", context=graph.node.context)
+    executor.add_node(node)
+    jobs, wake = Jobs(node), executor.wake
+    end = spin_aside(executor)
+    monkeypatch.setattr(jobs._guard, "trigger", lambda: None)
+    for _ in range(2):
+        done.clear()
+        jobs.put(done.set)
+        wake()  # the middleware consumes the other one while the executor is awake
+        assert done.wait(PATIENCE)
+    monkeypatch.setattr(executor, "wake", lambda: woken.append(None) if not woken else wake())
     end()
 
 

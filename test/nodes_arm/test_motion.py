@@ -218,7 +218,8 @@ def test_what_was_stopped_in_contact_leaves_it_first(arm: Served, wider: float, 
 
 
 def test_a_plan_of_another_client_is_not_executed(arm: Served) -> None:
-    plan = planned(arm.another(), scene(CUP), put=False, start=dict(arm.controllers.joints))
+    other = box("block", 0.5, 0.11, (0.06, 0.04, 0.08))  # else this client may have made the same plan
+    plan = planned(arm.another(), scene(CUP, target=other), put=False, start=dict(arm.controllers.joints))
     with pytest.raises(errors.RejectedError, match=r"the scene that it was planned in is not known\. Plan it again"):
         arm.usual.execute(plan)
     assert arm.controllers.order == []
