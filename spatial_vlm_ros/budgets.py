@@ -24,6 +24,7 @@ def _most(request: str, what: str, most: Number, unit: str = "") -> Number:
 
 
 MAX_LENGTH = _most(_ANSWERS, "a sentence", 1000, "characters")
+LONGEST_OTHERS = _most(_ANSWERS, "further sentences of a request, together", 3000, "characters")
 MOST_DETECTIONS = _most(_ANSWERS, "detections of a frame", 5000)
 MOST_OF_ONE_NAME = _most(_ANSWERS, "detections with one label", 300)
 LONGEST_LABEL = _most(_ANSWERS, "an id or a label of a detection", 1000, "characters")

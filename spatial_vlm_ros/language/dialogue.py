@@ -15,6 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
 
+from spatial_vlm_ros.budgets import MAX_LENGTH
 from spatial_vlm_ros.errors import InputError, NotUnderstoodError
 from spatial_vlm_ros.language import answers, lexicon, parser, part_words, rendering, revising, vocabulary
 from spatial_vlm_ros.language.patterns import SETS
@@ -185,7 +186,8 @@ def prohibits(words: str, unread: bool = False) -> bool:
 
 def may_forbid(words: str) -> bool:
     """True if words forbid something, or are not understood and deny something: an arm that moves stops for both."""
-    return prohibits(words, _DENIES.search(str(words).replace("’", "'")) is not None)
+    words = str(words)[:MAX_LENGTH]
+    return prohibits(words, _DENIES.search(words.replace("’", "'")) is not None)
 
 
 def forbidding(answer: str, queries: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:

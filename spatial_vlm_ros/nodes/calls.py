@@ -232,6 +232,10 @@ class Server:
             self._seen = time.monotonic()
         return bool(self.dead()) or time.monotonic() - self._seen > _GONE
 
+    def _differs(self) -> bool:
+        """Whether the server is gone, or another one has come."""
+        return self.gone() or self._sources.changed(tuple) is not None
+
 
 class Service(Server):
     """Calls a service whose requests may be repeated."""
@@ -253,9 +257,10 @@ class Service(Server):
         while time.monotonic() < end:
             self.bridge.ask(lambda: self._client.call_async(request)).add_done_callback(partial(_first, answer))
             patience = min(_AGAIN, end - time.monotonic())
-            if self.bridge.wait(answer, patience, lambda: cancelled() or self.gone()):
-                if changed := self._sources.changed(tuple):
-                    raise changed
+            self.bridge.wait(answer, patience, lambda: cancelled() or self._differs())
+            if changed := self._sources.changed(tuple):
+                raise changed
+            if answer.done():
                 return answer.result()
             if cancelled():
                 raise CancelledError("the request was withdrawn")
@@ -321,14 +326,13 @@ class Action(Server):
             return self._client.send_goal_async(goal, feedback, goal_uuid)
 
         handle = self._accepted(send, patience, cancelled, twice, halt)
+        check_source = partial(self._check_source, handle, halt)
         if not handle.accepted:
+            check_source()
             return GoalOutcome(accepted=False)
         result = self._result(handle, seconds, cancelled)
+        check_source()
         if result.done():
-            if changed := self._sources.changed(tuple):  # who says that it has ended may be another one
-                self.bridge.ask(handle.cancel_goal_async)
-                halt()
-                raise changed
             return GoalOutcome(True, result.result().status, result.result().result, cancelled())
         withdrawn = cancelled()
         gone = self.gone()
@@ -339,6 +343,7 @@ class Action(Server):
         else:
             self._stop(handle, result, halt, lambda: bool(self.dead()))
             gone = not result.done() and bool(self.dead())
+        check_source()
         if result.done() and withdrawn:
             return GoalOutcome(True, result.result().status, result.result().result, withdrawn=True)
         if gone:
@@ -346,6 +351,13 @@ class Action(Server):
         if not (result.done() or silent):
             raise self.lost(f"it did not end within {self._stop_timeout:g} s after it was cancelled")
         raise self.lost(f"no result for {seconds:.1f} s; it was cancelled")
+
+    def _check_source(self, handle: Any, halt: Callable[[], None]) -> None:
+        """Raise if who says how a goal ended may be another server; the goal is cancelled then."""
+        if changed := self._sources.changed(tuple):
+            self.bridge.ask(handle.cancel_goal_async)
+            halt()
+            raise changed
 
     def _accepted(
         self, send: Callable[[UUID], Any], patience: float, cancelled: Asked, twice: bool, halt: Callable[[], None]
@@ -400,7 +412,7 @@ class Action(Server):
         while True:
             over = _Since(lambda: self._state(handle.goal_id) >= GoalStatus.STATUS_SUCCEEDED, _AGAIN)
             self.bridge.ask(handle.get_result_async).add_done_callback(take)
-            stop = lambda over=over: cancelled() or self.gone() or over()  # noqa: E731
+            stop = lambda over=over: cancelled() or self._differs() or over()  # noqa: E731
             if self.bridge.wait(result, max(end - time.monotonic(), 0.0), stop) or not over():
                 return result
             # The goal has ended without a result here: the result is late, or the server did not know this client yet.

@@ -25,11 +25,7 @@ _AGAIN = 1.0  # s after which a service is asked again: a server drops replies t
 
 @contextlib.contextmanager
 def client_node(name: str, namespace: str, arguments: list[str]) -> Iterator[Node]:
-    """A node of a command-line program in its own ROS context; Ctrl-C reaches the caller as KeyboardInterrupt.
-
-    Args:
-        arguments: "--ros-args …".
-    """
+    """A command-line program's node in its own ROS context, by "--ros-args …"; Ctrl-C raises KeyboardInterrupt."""
     try:
         rclpy.init(args=arguments, signal_handler_options=rclpy.signals.SignalHandlerOptions.NO)
     except RuntimeError as error:  # rcl's message
@@ -50,11 +46,7 @@ def client_node(name: str, namespace: str, arguments: list[str]) -> Iterator[Nod
 
 
 class Spinner:
-    """Spins a node on the calling thread while something is awaited.
-
-    Args:
-        node: node that nothing spins meanwhile.
-    """
+    """Spins a node that nothing else spins, on the calling thread, while something is awaited."""
 
     def __init__(self, node: Node) -> None:
         self._node, self._executor = node, SingleThreadedExecutor(context=node.context)
@@ -88,11 +80,7 @@ class Spinner:
 
 
 def heard_description(node: Node, patience: float = _DESCRIBED) -> str:
-    """Wait for the robot_description topic of a node that cannot continue without it; returns the text of the URDF.
-
-    Args:
-        patience: seconds.
-    """
+    """Wait (seconds) for the robot_description topic of a node that needs it; returns the text of the URDF."""
     topic = node.resolve_topic_name("robot_description")
     heard: list[String] = []
     # Without the process's arguments: a remapping of __node would give it the name of the calling node.

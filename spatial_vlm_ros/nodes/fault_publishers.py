@@ -27,11 +27,7 @@ FAULTY = ("frame_player", "bag_player", "sim_arm")
 
 
 class FaultyPublisher:
-    """A publisher that applies a sequence of faults; usable from any thread.
-
-    Args:
-        line: the faults, in order.
-    """
+    """A publisher that applies a line of faults in order; usable from any thread."""
 
     def __init__(self, publisher: Any, line: FaultLine, later: _Later, log: Any, latched: bool) -> None:
         self._publisher, self._line, self._later, self._log, self._latched = publisher, line, later, log, latched

@@ -29,6 +29,7 @@ from spatial_vlm_ros.streams.sources import STATIC_TF, TF, Sources, Twin, full_n
 PERIOD = 0.1  # s between heartbeats
 LEAST = 0.4  # s of silence that count on an idle machine
 _ENDS = "ended"
+_DIGITS = 12  # of a process number, at most; Python refuses to read thousands
 UNKNOWN = "a node of unknown name"
 """In the graph, until a node whose endpoints are discovered has said its name."""
 _QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)  # a reader that is suspended holds nobody up
@@ -92,7 +93,7 @@ class _Process:
 
     def __init__(self, where: str, number: str, started: str, now: float) -> None:
         self.at, self.silence, self.ended, self._kernel = now, Silence(LEAST), False, None
-        if where == _here() and number.isdecimal():
+        if where == _here() and number.isdecimal() and len(number) < _DIGITS:
             kernel = OtherProcess(int(number), started)
             self._kernel = None if kernel.look() else kernel  # another user's process may be hidden
 
@@ -126,14 +127,11 @@ class AliveWatch:
         return bool(known) and all(process.at < since or process.ended for process in known)
 
     def look(self, least: float = LEAST, name: str = "") -> str:
-        """`lost` as of now; call this often.
-
-        Args:
-            least: seconds of silence that count at least.
-        """
+        """`lost` as of now, after at least so many seconds of silence; call this often."""
         now = time.monotonic()
         why = [process.lost(now, least) for process in self._named(name)]
-        self.lost = why[-1] if all(why) and why else ""
+        # Of a name there is one process, and who joins it must not hide that it has ended.
+        self.lost = next(filter(None, why), "") if name else why[-1] if all(why) and why else ""
         return self.lost
 
     def forget(self) -> None:
@@ -158,8 +156,8 @@ class AliveWatch:
             return
         text = " ".join(words[:4])
         known, self.lost = self._known.get(text), ""
-        if known is None:
-            self.forget()
+        if known is None:  # what has just ended stays until it was looked at
+            self._known = {each: process for each, process in self._known.items() if process.at >= now - MOST}
             known = self._known[text] = _Process(words[1], words[2], words[3], now)
             self._changed()
         known.silence.heard(now - known.at, now)
@@ -190,7 +188,7 @@ def clients_of(node: Node, service: str) -> list[str]:
     """Full names of the nodes with a client of a service; rclpy does not say which of them sent a request."""
     found = []
     for name, namespace in sorted({*node.get_node_names_and_namespaces()}):
-        with contextlib.suppress(NodeNameNonExistentError):
+        with contextlib.suppress(NodeNameNonExistentError, ValueError, RuntimeError):  # it has gone; its name is wrong
             if service in dict(node.get_client_names_and_types_by_node(name, namespace)):
                 found.append(full_name(namespace, name))
     return found

@@ -255,11 +255,7 @@ def _point(position: tuple[float, float, float]) -> Point:
 
 
 def cloud_message(header: Header, names: Sequence[str], data: bytes) -> PointCloud2:
-    """Point cloud of little-endian 4-byte fields.
-
-    Args:
-        data: all fields of the first point, then of the next ones.
-    """
+    """Point cloud of little-endian 4-byte fields; data has all of the first point, then of the next ones."""
     step = 4 * len(names)
     return PointCloud2(
         header=header,

@@ -95,8 +95,11 @@ class OtherProcess:
 
     def runs(self) -> bool:
         """Whether one of its threads runs or waits for a processor: what it does not do is late."""
-        threads = Path(f"/proc/{self._number}/task").iterdir()
-        return any(stat_of(self._number, thread.name)[:1] == ["R"] for thread in threads)
+        try:
+            threads = Path(f"/proc/{self._number}/task").iterdir()
+            return any(stat_of(self._number, thread.name)[:1] == ["R"] for thread in threads)
+        except OSError:  # it has just ended
+            return False
 
 
 def why_lost(silence: Silence, kernel: OtherProcess | None, now: float, least: float = 0.0) -> str:
@@ -119,9 +122,12 @@ def why_lost(silence: Silence, kernel: OtherProcess | None, now: float, least: f
 def stat_of(number: int, thread: str = "") -> list[str]:
     """State and start of a process, fields 3 to 22 of proc(5) stat; empty if there is no such process or no /proc."""
     try:
-        return Path(f"/proc/{number}/task/{thread or number}/stat").read_text().rpartition(")")[2].split()[:20]
+        told = Path(f"/proc/{number}/task/{thread or number}/stat").read_text(
+            errors="replace"
+        )  # a name may be anything
     except OSError:
         return []
+    return told.rpartition(")")[2].split()[:20]
 
 
 def removed_ports(process: Path = Path("/proc/self")) -> tuple[str, ...]:

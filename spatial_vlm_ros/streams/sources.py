@@ -120,8 +120,11 @@ class Sources:
         live = {gid for gid in there if gid not in said or said[gid][0] is not None or said[gid][1] > late}
         newest = next(reversed(said), b"")
         value = said[newest][0] if said else None
+        others = said.keys() & names
         if value is not None or (not live and newest in there):  # what is latched holds until another one says it anew
             live.add(newest)
+        elif newest and newest not in names and others:  # so does what a driver says once, and a node that has gone
+            live |= {newest, *others}
         for gid in said.keys() - live - names.keys():
             del said[gid]
         if live and (self.names_messages or value is not None):

@@ -62,6 +62,10 @@ def test_a_stop_among_other_instructions_stops(live: Graph) -> None:
     live.assert_refused(live.send_goal(CUP, others=["grab me the chick", "stop"]), "CANCELLED", "'stop' asks to stop")
 
 
+def test_more_words_than_are_read_in_time_are_refused_at_once(live: Graph) -> None:
+    live.assert_refused(live.send_goal(CUP, others=["the cup behind " * 60] * 4), "INVALID_INPUT", "together")
+
+
 def test_words_that_are_not_understood_do_not_keep_others_from_being_answered(live: Graph) -> None:
     goal = live.ask("grab me the", others=[SENTENCE])
     assert (goal.name, [answer.status.name for answer in goal.others]) == ("NOT_UNDERSTOOD", ["OK"])

@@ -141,6 +141,10 @@ def test_a_process_that_went_silent_counts_as_lost_and_is_not_called_dead(
     assert (watch.look(), watch.names()) == ("has ended", []), "it has said so"
     watch.forget()
     assert not watch.seen()
+    node.says("/goal elsewhere 9 1 ended")
+    node.says("/goal elsewhere 10 1")
+    assert watch.look(name="/goal") == "has ended", "who joins it does not hide that"
+    node.says(f"/goal {liveliness._here()} {'9' * 5000} 1")  # more digits than Python reads
 
 
 SUSPENDED, ENDED, QUIET = "is suspended", "has ended", "has sent no heartbeat"

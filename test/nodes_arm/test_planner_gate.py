@@ -312,6 +312,7 @@ def test_a_target_that_moved_after_the_plan_is_not_acted_on(still: Cell) -> None
     [
         ("/tf_static", "/sim_arm"),
         ("/joint_states", "/sim_arm"),
+        ("/annotated/image", "/resolver"),
         pytest.param("/resolve/alive", "/resolver", id="heartbeats that would hide its death"),
     ],
 )
@@ -337,6 +338,22 @@ def test_a_stranger_in_mid_goal_is_refused_and_the_next_proposal_says_so(still: 
         assert f"it came from {was}" in proposal.motion
         assert still.approve(proposal, approve=False) == "OK"
         assert still.end(picking).name == "REJECTED"
+
+
+def test_who_was_refused_before_there_was_a_proposal_is_on_record_too(still: Cell) -> None:
+    stranger = still.graph.spin(lambda context: rclpy.create_node("stranger", context=context))
+    stranger.create_publisher(String, "/rgb/image", 10)
+    try:
+        still.until(lambda: still.run().name == "SOURCE_CHANGED", "the stranger is seen")
+        said = still.record()[-1]
+        assert (said["event"], "/rgb/image" in said["outcome"]) == ("REFUSED", True)
+    finally:
+        still.graph.leave(stranger)
+        still.again()
+    picking, proposal = still.proposed()
+    assert "A source changed" in proposal.motion
+    assert still.approve(proposal, approve=False) == "OK"
+    assert still.end(picking).name == "REJECTED"
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The scene that `arm_planner` keeps, the requests that it takes, and which arm it plans for; nothing is sent here."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -137,6 +138,7 @@ def octomap() -> moveit.PlanningScene:
         (lambda: scene_diff([block(primitives=[], primitive_poses=[])]), "0 primitives"),
         (lambda: scene_diff([block(primitives=[SolidPrimitive(type=1, dimensions=[0.1, 0.1])])]), "box, sphere"),
         (lambda: scene_diff([block(primitives=[SolidPrimitive(type=1, dimensions=[0.1, 0.1, 0.0])])]), "edges above 0"),
+        (lambda: scene_diff([block(pose=Pose(position=Point(x=math.nan)))]), "finite pose"),
         (lambda: scene_diff([block(operation=moveit.CollisionObject.MOVE)]), "MOVE"),
         (lambda: scene_diff([box_object("block", "world", np.eye(4), (1, 1, 1))]), "'world'"),
         (lambda: scene_diff([removed_object("ghost", FRAME)]), "'ghost'"),

@@ -24,6 +24,7 @@ from spatial_vlm_ros.manipulation.approval.address import keep_secret
 from spatial_vlm_ros.manipulation.approval.signing import new_key
 
 pytestmark = pytest.mark.slow
+CELL = ("sim-arm", "plan_only:=false", "page:=false")
 PROBE = "import rclpy; rclpy.init(); rclpy.create_node('probe')"
 
 
@@ -43,7 +44,7 @@ def secured(start: Callable[..., Started], domain: int, tmp_path: Path) -> dict[
     if shutil.which("ros2") is None:
         pytest.skip("ros2 security is not installed: ros-$ROS_DISTRO-sros2")
     environment = {**os.environ, "PYTHON": sys.executable, **given}
-    subprocess.run([ROOT / "executables" / "make_keystore", keys, "sim-arm"], env=environment, cwd=ROOT, check=True)
+    subprocess.run([ROOT / "executables" / "make_keystore", keys, *CELL], env=environment, cwd=ROOT, check=True)
     return {**given, "ROS_SECURITY_STRATEGY": "Enforce"}
 
 
@@ -67,7 +68,7 @@ def test_who_has_no_keys_is_not_heard_and_hears_nothing_and_anyone_with_keys_may
 
     graph.spin(stranger)
     named = (f"audit_log:={tmp_path / 'audit.jsonl'}", f"operators_file:={tmp_path / 'operators'}")
-    up = start("-m", "spatial_vlm_ros.cli", "up", "sim-arm", "plan_only:=false", "page:=false", *named, **secured)
+    up = start("-m", "spatial_vlm_ros.cli", "up", *CELL, *named, **secured)
     until(lambda: "planner_gate is ready" in up.output, lambda: f"it is ready: {up.output}", 3 * DEADLINE)
     enclave = {"ROS_SECURITY_ENCLAVE_OVERRIDE": "/spatial_vlm_ros/operator"}
     words = ("examples/pick_client.py", SENTENCE, "--operator", "tester", "--key", str(tmp_path / "key.pem"))

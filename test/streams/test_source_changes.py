@@ -73,6 +73,22 @@ def test_a_static_frame_has_one_value_until_its_publisher_says_it_again(gone: bo
     assert ("has 2 publishers" in graph.changed("hand")) is not gone
 
 
+def test_what_a_node_said_that_has_gone_before_the_goal_is_not_believed() -> None:
+    graph = Graph()
+    graph.says(b"stranger", hand=None)  # it moves what stood still, and is not sent again
+    graph.sources.begin([IMAGE])
+    assert (
+        graph.changed("hand")
+        == "'hand' on /tf has 2 publishers: /state, a node that has gone; their messages are mixed"
+    )
+    graph.says(b"state", hand=("base", 1))
+    graph.says(b"stranger")
+    (mixed,) = graph.sources.begin([IMAGE])
+    assert mixed.reason == "/image has 2 publishers: /camera, a node that has gone; their messages are mixed"
+    graph.says(b"camera")
+    assert graph.sources.begin([IMAGE]) == []
+
+
 def test_without_gids_the_graph_tells_newcomers_and_static_values_are_compared() -> None:
     graph = Graph(gids=False)
     assert (graph.sources.names_messages, graph.changed()) == (False, "")

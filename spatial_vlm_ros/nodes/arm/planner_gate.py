@@ -133,7 +133,8 @@ class PlannerGate(Node):
         self._way = WayWatch(self, self._config, states, self._watch, self._end_for, lambda: self._mover.holds)
         clock = ["/clock"] if self.get_parameter("use_sim_time").value else []
         beats = ("resolve/alive", planner_topic(motion.execute_action))  # another one's would hide a death
-        steady = map(self.resolve_topic_name, (*states, *self._way.topics, *clock, *beats, _DESCRIPTION))
+        told = filter(None, (*states, *self._way.topics, *clock, *beats, motion.gripper_flag, _ANNOTATED, _DESCRIPTION))
+        steady = map(self.resolve_topic_name, told)
         self._sources = Sources(partial(endpoints_of, self), {*steady})
         self._unconfirmed = ""  # what changed in an earlier goal, until a person has approved a plan that says so
         self._wake = Jobs(self).put
@@ -337,8 +338,11 @@ class PlannerGate(Node):
             status = Status.SOURCE_CHANGED if goal.why == self._sources.last else ending.status
             message = ending.message if goal.why in ending.message else f"{goal.why}: {ending.message}"
             ending = dataclasses.replace(ending, status=status, message=message)
-        if ending.status is Status.SOURCE_CHANGED:
+        if ending.status is Status.SOURCE_CHANGED or (goal.why and goal.why == self._sources.last):
             self._unconfirmed = ending.message
+            if ending.stage < PickStage.WAITING_FOR_APPROVAL:  # later the end of the proposal is recorded
+                refused = RejectedError(f"goal {goal.id}", ending.message, "ask again")
+                self._on_record(self._broker.refuse, refused, "pick")
         if self._held is not None:
             ending = dataclasses.replace(ending, message=f"{ending.message} The hand holds {self._held.words}.")
         words = f"{ending.status.value}: {ending.message}"

@@ -204,8 +204,9 @@ def _body(message: CollisionObject) -> BoxedObject:
             got = f"shape {shape.type} of {d}"
             raise InputError(f"collision object {message.id!r}", got, "box, sphere, cylinder or cone", "send boxes")
         size = np.array(d if len(d) == 3 else [2 * d[0]] * 3 if len(d) == 1 else [2 * d[1], 2 * d[1], d[0]])
-        if not (np.isfinite(size).all() and (size > 0).all()):
-            raise InputError(f"collision object {message.id!r}", str(size.tolist()), "edges above 0, in metres")
+        if not (np.isfinite(size).all() and (size > 0).all() and np.isfinite(pose).all()):
+            got = f"edges {size.tolist()} at {pose[:3, 3].tolist()}"
+            raise InputError(f"collision object {message.id!r}", got, "edges above 0 and a finite pose, in metres")
         parts.append((pose, size))
     return BoxedObject(tuple(parts))
 

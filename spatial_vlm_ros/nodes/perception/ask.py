@@ -39,11 +39,7 @@ class AskOutcome:
 
 
 class Asker:
-    """Action client with its own node.
-
-    Args:
-        patience: seconds to wait for the action server, and for an answer beyond the node's own timeouts.
-    """
+    """Action client with its own node; patient (s) for the server, and beyond the timeouts of the server itself."""
 
     def __init__(self, node: Node, action: str = "resolve", patience: float = 60.0) -> None:
         self._node, self._action, self._patience, self._spinner = node, action, patience, Spinner(node)

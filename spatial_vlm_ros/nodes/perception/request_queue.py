@@ -12,9 +12,11 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
+from spatial_vlm_ros.budgets import LONGEST_OTHERS
 from spatial_vlm_ros.errors import (
     BusyError,
     CancelledError,
+    InputError,
     InternalError,
     SourceChangedError,
     SpatialVlmError,
@@ -138,6 +140,9 @@ class RequestQueue:
                 finally:
                     self.cancel_all("a stop was requested")
                 raise StopRequestedError(stop)
+            if (length := sum(map(len, request.others))) > LONGEST_OTHERS:
+                expected, repair = f"at most {LONGEST_OTHERS} together", "ask in several requests"
+                raise InputError("further instructions", f"{length} characters", expected, repair)
             if self._closed:
                 raise CancelledError("the node is shutting down")
             if self.full and self._request is not None:

@@ -110,12 +110,7 @@ class ResolvingWorker:
 
 
 class DialogueStore:
-    """Keeps the newest dialogues by id.
-
-    Args:
-        timeout: seconds without use after which a dialogue is forgotten.
-        clock: returns monotonic seconds.
-    """
+    """Keeps the newest dialogues by id, each until `timeout` seconds without use, by a clock of monotonic seconds."""
 
     def __init__(self, timeout: Callable[[], float], clock: Callable[[], float] = time.monotonic) -> None:
         self._timeout, self._clock = timeout, clock

@@ -144,11 +144,7 @@ def objects_message(frame: RgbdFrame, scene: Scene | None, resolution: Resolutio
 
 
 class SideOutputs:
-    """Publishes images, point clouds, regions and objects of answers.
-
-    Args:
-        wake: runs a function on the executor's thread; callable from any thread.
-    """
+    """Publishes images, clouds, regions and objects of answers; `wake` runs a function on the executor's thread."""
 
     def __init__(self, node: Node, wake: Callable[[Callable[[], Any]], None]) -> None:
         self._node, self._wake = node, wake
