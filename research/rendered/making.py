@@ -101,24 +101,7 @@ RECIPES: dict[str, tuple[tuple[str, Recipe], ...]] = {
     "gazebo": GAZEBO,
     "ravens": PLAIN + BLOCKS,
     "vima": PLAIN + BLOCKS,
-    "drake_models": FURNITURE
-    + tuple(
-        r
-        for r in PLAIN
-        if r[0]
-        in (
-            "across",
-            "away",
-            "contained",
-            "around",
-            "two_holders",
-            "sizes",
-            "neighbours",
-            "table_parts",
-            "halves",
-            "say_it_otherwise",
-        )
-    ),
+    "drake_models": FURNITURE + tuple(each for each in PLAIN if each[0] not in ("colours", "stacked")),
 }
 
 

@@ -138,7 +138,7 @@ class AliveWatch:
         """Forget processes of which nothing is heard any more."""
         now = time.monotonic()
         self._known = {
-            text: each for text, each in self._known.items() if each.at >= now - MOST and not each.lost(now, MOST)
+            text: each for text, each in list(self._known.items()) if each.at >= now - MOST and not each.lost(now, MOST)
         }
 
     def names(self, but: str = "") -> list[str]:

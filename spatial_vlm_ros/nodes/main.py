@@ -171,8 +171,9 @@ class _Told:
         self._reads, self._wakes = socket.socketpair()
         self._wakes.setblocking(False)
         signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:  # as nohup wants it
+                signal.signal(number, self)
         threading.Thread(target=self._wait, name="signals", daemon=True).start()
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:

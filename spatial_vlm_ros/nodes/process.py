@@ -76,11 +76,7 @@ class Silence:
 
 
 class OtherProcess:
-    """What the kernel says of another process of this machine; neither of them has to have CPU time for it.
-
-    Args:
-        started: the last field of its `stat_of`, so that a later process of the same number is not taken for it.
-    """
+    """What the kernel says of another process of this machine, which its start (of `stat_of`) tells from later ones."""
 
     def __init__(self, number: int, started: str) -> None:
         self._number, self._started, self._held = number, started, 0

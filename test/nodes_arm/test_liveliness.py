@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """When silence is too long, when a process is lost, and the watchdog that stops the arm when its parent is gone."""
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -26,6 +29,7 @@ from waiting import DEADLINE, until
 
 from spatial_vlm_ros.errors import CancelledError, PlannerUnavailableError
 from spatial_vlm_ros.nodes import liveliness, qos
+from spatial_vlm_ros.nodes.arm import watchdog
 from spatial_vlm_ros.nodes.arm.watchdog import Watchdog
 from spatial_vlm_ros.nodes.calls import Bridge
 from spatial_vlm_ros.nodes.liveliness import LEAST, PERIOD, AliveWatch
@@ -251,6 +255,21 @@ def test_the_end_of_the_pipe_stops_what_moves_and_only_that(commander: Any) -> N
     one.watchdog.close()  # between motions nothing is stopped
     assert (one.heard, one.arm.controllers.cancelled) == ([], [])
     one.watchdog.begin(PATIENCE)  # it is started anew
+    one.watchdog.close()
+    until(one.stopped, "the arm is stopped")
+
+
+def test_a_terminal_that_holds_everything_up_keeps_nobody_from_stopping(commander: Any, monkeypatch: Any) -> None:
+    _, writes = os.pipe()
+    os.set_blocking(writes, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writes, b"x")
+    os.set_blocking(writes, True)
+    monkeypatch.setattr(watchdog.subprocess, "Popen", partial(subprocess.Popen, stderr=writes))
+    one = commander()
+    one.watchdog.begin(PATIENCE)
+    one.moves()
     one.watchdog.close()
     until(one.stopped, "the arm is stopped")
 

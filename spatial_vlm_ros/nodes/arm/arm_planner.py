@@ -351,9 +351,9 @@ class ArmPlanner(Node):
         """Stop if the gate that commands the arm is lost, with its watchdog: their machine, or the network to it."""
         lost, goal = self._gates.look(), self._executing
         if lost and goal is not None:
-            self.get_logger().warning(printable(f"the gate {lost}: the arm is stopped"))
             goal.cancelled.set()
             self._paths.send()
+            self.get_logger().warning(printable(f"the gate {lost}: the arm is stopped"))
         if lost or goal is None:
             self._watches.cancel()
 
@@ -424,16 +424,19 @@ class ArmPlanner(Node):
             raise CodedError(Codes.INVALID_MOTION_PLAN, words)
         if not joint.points:
             return
-        self._await_start(dict(zip(joint.joint_names, joint.points[0].positions, strict=True)), cancelled)
         try:
             self._controller.await_it(self._config.controller_timeout, cancelled)
             seconds = longest(joint, self._config.duration_scaling)
             request = FollowJointTrajectory.Goal(trajectory=joint)
             self._watchdog.begin(self._config.controller_timeout, cancelled)
+            self._await_start(dict(zip(joint.joint_names, joint.points[0].positions, strict=True)), cancelled)
             told = lambda: cancelled() or bool(self._watchdog.tripped)  # noqa: E731
             ended = self._controller.run(request, seconds, self._config.controller_timeout, told, halt=self._paths.send)
         except PlannerUnavailableError as error:
             raise CodedError(Codes.CONTROL_FAILED, str(error)) from error
+        except Exception:  # whatever it is, the arm must not go on unwatched
+            self._paths.send()
+            raise
         finally:
             if self.context.ok():  # otherwise the arm may still move: the watchdog stops it
                 self._watchdog.end()

@@ -227,7 +227,7 @@ class PlannerGate(Node):
         # what runs may be what is forbidden
         forbids = self._goal is not None and may_forbid(goal.request.instruction)
         if forbids or stops(goal.request.instruction):
-            self._on_record(self._broker.request_stop, "the words of an instruction")
+            self._on_record(self._broker.request_stop, "the words of an instruction", aside=self._aside)
             stopped = StopRequestedError(goal.request.instruction)
             self._end(goal, Ending(Status.CANCELLED, str(stopped), None, None, False, PickStage.RESOLVING))
             return
@@ -522,16 +522,16 @@ class PlannerGate(Node):
         return response
 
     def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        def aside(job: Callable[[], None]) -> object:
-            return self._records.submit(self._on_record, job)
-
         def by() -> str:
             names = " or ".join(clients_of(self, self.resolve_service_name("stop")))
             return f" ({names[:200]})" if names else ""
 
-        self._on_record(self._broker.request_stop, "service stop", aside=aside, by=by)
+        self._on_record(self._broker.request_stop, "service stop", aside=self._aside, by=by)
         response.success, response.message = True, "a stop was requested; this is not an emergency stop"
         return response
+
+    def _aside(self, job: Callable[[], None]) -> object:
+        return self._records.submit(self._on_record, job)
 
     def _on_record(self, act: Callable[..., Any], *words: Any, **facts: Any) -> None:
         try:

@@ -18,6 +18,7 @@ import os
 import select
 import signal
 import sys
+import threading
 import time
 from typing import Any
 
@@ -108,22 +109,37 @@ class WatchdogProcess:
 
     def _end_motion(self, why: str) -> None:
         """Publish the event and cancel at the controllers repeatedly: a goal sent earlier may only begin now."""
-        print(printable(f"watchdog: {why}: stopping the arm"), file=sys.stderr, flush=True)  # noqa: T201
+        _tell(f"{why}: stopping the arm")
         end, told = time.monotonic() + _STOPS, 0.0
         answers: dict[str, list[Any]] = {name: [] for name in self._controllers}
         while time.monotonic() < end and self._ok():
             if time.monotonic() >= told + _REPEAT:
                 told = time.monotonic()
                 if self._event is not None:
-                    self._event.publish(self._stop)
+                    with contextlib.suppress(Exception):  # what fails must not keep the rest from being tried
+                        self._event.publish(self._stop)
                 for name, client in self._controllers.items():
-                    if client.service_is_ready():
-                        answers[name].append(client.call_async(self._all))
-            self._executor.spin_once(timeout_sec=_LOOK)
+                    with contextlib.suppress(Exception):
+                        if client.service_is_ready():
+                            answers[name].append(client.call_async(self._all))
+            with contextlib.suppress(Exception):
+                self._executor.spin_once(timeout_sec=_LOOK)
         said = "cancelled at " + ", ".join(answers) if answers else "stopped by the event topic only"
         silent = [name for name, futures in answers.items() if not any(f.done() for f in futures)]
         words = f"no answer from {', '.join(silent)}" if silent else said
-        print(printable(f"watchdog: {words}"), file=sys.stderr, flush=True)  # noqa: T201
+        _tell(words).join(_REPEAT)
+
+
+def _tell(words: str) -> threading.Thread:
+    """Write to standard error without waiting for it: its terminal may be closed, or hold everything up (Ctrl-S)."""
+
+    def write() -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, f"{printable(f'watchdog: {words}')}\n".encode())
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    return thread
 
 
 def main() -> int:
@@ -136,6 +152,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stderr.flush()
-    os._exit(code)  # at once: nothing is left to do, and the middleware's shutdown may block
+    os._exit(main())  # at once: nothing is left to do, and the middleware's shutdown may block

@@ -269,11 +269,7 @@ class _Examined:
 
 def hear(settings: Settings, add: Callable[[str, Any, int], object], done: Callable[[], bool], seconds: float,
          namespace: str, arguments: list[str]) -> None:  # fmt: skip
-    """Pass messages of a camera, of TF and the URDF to `add`, as `StillSampler.add` takes them, until `done`.
-
-    Args:
-        arguments: "--ros-args …" with remappings of the resolver's topics.
-    """
+    """Pass a camera's messages, TF and URDF to `add`, as `StillSampler.add`, until `done`; arguments remap."""
     with client_node("spatial_vlm_hand_eye", namespace, arguments) as node:
         _subscribed(node, settings, topics_of(settings), add)
         node.create_subscription(String, DESCRIPTION, lambda text: add(DESCRIPTION, text, 0), qos.DESCRIPTION)

@@ -125,11 +125,7 @@ class RequestQueue:
     # -------------------------------------------------------------------------------------------- requests
 
     def accept(self, request: InstructionRequest, after_ns: int | None = None) -> None:
-        """Serve a request or queue it; refuse it at once if its words are not understood.
-
-        Args:
-            after_ns: arrival time, nanoseconds; earlier frames are skipped. None = now.
-        """
+        """Serve or queue a request, for frames after a time (ns; None = now); refuse it at once if not understood."""
         request.accepted_ns = self.frames.now() if after_ns is None else after_ns
         try:
             request.instruction, *request.others = map(heard, (request.instruction, *request.others))
@@ -242,11 +238,7 @@ class RequestQueue:
     # -------------------------------------------------------------------------------------------- waiting
 
     def step(self, begun: float | None = None) -> None:
-        """Check whether the current request can be answered, or has waited too long.
-
-        Args:
-            begun: arrival of the message that may complete a frame, seconds of time.perf_counter; None = now.
-        """
+        """Answer the current request if it can be, by a message of a time (perf_counter, s), or if it is late."""
         request = self._request
         if request is None:
             if self.observer.waits:

@@ -33,11 +33,7 @@ _REPAIR = "send the whole instruction without an id"
 
 
 class ResolvingTask:
-    """One computation, shared between both threads.
-
-    Args:
-        allowed: limit that the error message names, seconds; None = `seconds`.
-    """
+    """One computation, shared between both threads; the error names the limit `allowed` (s), or else `seconds`."""
 
     def __init__(self, seconds: float, allowed: float | None = None) -> None:
         self._allowed = seconds if allowed is None else allowed

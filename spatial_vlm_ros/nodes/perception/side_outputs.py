@@ -153,11 +153,7 @@ class SideOutputs:
         self._images: list[Future[None]] = []  # images being drawn or waiting, oldest first
 
     def publish(self, outcome: RequestOutcome, config: ResolverConfig, wanted: Mapping[str, Any]) -> None:
-        """Build and publish outputs of an answer. If too many images wait, the oldest are dropped.
-
-        Args:
-            wanted: topic → publisher; `REGION` is cleared if no frame was resolved.
-        """
+        """Publish wanted outputs of an answer, by topic; old images may be dropped, `REGION` goes without a frame."""
         if outcome.frame is None:
             if REGION in wanted:
                 self._pool.submit(self._wake, lambda: wanted[REGION].publish(region_message(None)))
