@@ -232,10 +232,6 @@ class Server:
             self._seen = time.monotonic()
         return bool(self.dead()) or time.monotonic() - self._seen > _GONE
 
-    def _differs(self) -> bool:
-        """Whether the server is gone, or another one has come."""
-        return self.gone() or self._sources.changed(tuple) is not None
-
 
 class Service(Server):
     """Calls a service whose requests may be repeated."""
@@ -257,7 +253,7 @@ class Service(Server):
         while time.monotonic() < end:
             self.bridge.ask(lambda: self._client.call_async(request)).add_done_callback(partial(_first, answer))
             patience = min(_AGAIN, end - time.monotonic())
-            self.bridge.wait(answer, patience, lambda: cancelled() or self._differs())
+            self.bridge.wait(answer, patience, lambda: cancelled() or self.gone())
             if changed := self._sources.changed(tuple):
                 raise changed
             if answer.done():
@@ -412,7 +408,7 @@ class Action(Server):
         while True:
             over = _Since(lambda: self._state(handle.goal_id) >= GoalStatus.STATUS_SUCCEEDED, _AGAIN)
             self.bridge.ask(handle.get_result_async).add_done_callback(take)
-            stop = lambda over=over: cancelled() or self._differs() or over()  # noqa: E731
+            stop = lambda over=over: cancelled() or self.gone() or over()  # noqa: E731
             if self.bridge.wait(result, max(end - time.monotonic(), 0.0), stop) or not over():
                 return result
             # The goal has ended without a result here: the result is late, or the server did not know this client yet.

@@ -123,7 +123,7 @@ class Sources:
         others = said.keys() & names
         if value is not None or (not live and newest in there):  # what is latched holds until another one says it anew
             live.add(newest)
-        elif newest and newest not in names and others:  # so does what a driver says once, and a node that has gone
+        elif key[0] == TF and newest and newest not in names and others:  # a static frame that a node moved, and left
             live |= {newest, *others}
         for gid in said.keys() - live - names.keys():
             del said[gid]

@@ -178,9 +178,9 @@ def test_with_a_second_server_no_goal_is_sent_and_no_result_counts(
     assert gripper.begun.wait(PATIENCE)
     second = Gripper(graph)
     graph.until(lambda: hand.bridge.node.count_publishers("grip/_action/status") > 1, "the second is seen")
+    gripper.may_end.set()
     with pytest.raises(SourceChangedError, match=r"/grip now comes from (/gripper|a node of unknown name)"):
         running.result(PATIENCE)
-    gripper.may_end.set()
     assert (asked[-1], halted) == ("cancel_goal_async", [True]), "the right one may still be at it"
     monkeypatch.setattr(calls, "TWICE", 0.5)
     with pytest.raises(SourceChangedError, match=r"/grip has 2 servers: .*; a request reaches all"):
