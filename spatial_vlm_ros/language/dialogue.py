@@ -186,8 +186,8 @@ def prohibits(words: str, unread: bool = False) -> bool:
 
 def may_forbid(words: str) -> bool:
     """True if words forbid something, or are not understood and deny something: an arm that moves stops for both."""
-    words = str(words)[:MAX_LENGTH]
-    return prohibits(words, _DENIES.search(words.replace("’", "'")) is not None)
+    words = str(words)  # those that are too long to be read may forbid, too
+    return len(words) > MAX_LENGTH or prohibits(words, _DENIES.search(words.replace("’", "'")) is not None)
 
 
 def forbidding(answer: str, queries: Sequence[SpatialQuery]) -> tuple[SpatialQuery, ...]:

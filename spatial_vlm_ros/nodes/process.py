@@ -118,9 +118,7 @@ def why_lost(silence: Silence, kernel: OtherProcess | None, now: float, least: f
 def stat_of(number: int, thread: str = "") -> list[str]:
     """State and start of a process, fields 3 to 22 of proc(5) stat; empty if there is no such process or no /proc."""
     try:
-        told = Path(f"/proc/{number}/task/{thread or number}/stat").read_text(
-            errors="replace"
-        )  # a name may be anything
+        told = Path(f"/proc/{number}/task/{thread or number}/stat").read_text(errors="replace")
     except OSError:
         return []
     return told.rpartition(")")[2].split()[:20]

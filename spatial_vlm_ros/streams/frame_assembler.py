@@ -51,7 +51,6 @@ SECOND = 1_000_000_000
 _KEPT = 2  # complete frames kept while no request waits: the newest wins
 _STILL = (1e-4, 1e-4)  # m, rad: a camera that moved less between depth and colour counts as still
 _IMU_KEPT = 4000  # messages: 2.5 s at 1600 Hz, the rate of Azure_Kinect_ROS_Driver (k4a_ros_device_params.h:18)
-_ONCE = 5 * SECOND  # ns without a camera info of an image's stamp after which the driver sends it rarely
 _IMU_BEFORE, _IMU_NEAR = SECOND // 2, SECOND // 10  # ns before and after an image in which an IMU tells its "up"
 _IMU_PARTS = 5  # of that time, whose means must agree; also the fewest messages
 _IMU_SPAN = SECOND // 5  # ns: the shortest time that tells whether the camera moves
@@ -154,7 +153,7 @@ class FrameAssembler:
         if not config.depth_registered:
             self._infos[DEPTH_INFO] = Stream(config.sync_queue)
         self._imu = {IMU: Stream(_IMU_KEPT)} if config.imu else {}
-        self._in_step = dict.fromkeys(self._infos, -_ONCE)  # newest stamp (ns) of both camera info and image
+        self._in_step = dict.fromkeys(self._infos, False)
         self._matched: deque[MatchedMessages] = deque(maxlen=config.sync_queue)
         self._held: Held | None = None
         self._given: MatchedMessages | None = None  # the newest one that was waited for, whatever its result
@@ -192,7 +191,7 @@ class FrameAssembler:
         for info, image in ((RGB_INFO, RGB), (DEPTH_INFO, DEPTH)):
             if role in (info, image) and info in self._infos:
                 other = self._sync.streams[image] if role == info else self._infos[info]
-                self._in_step[info] = stamp_ns if other.newest_ns == stamp_ns else self._in_step[info]
+                self._in_step[info] |= other.newest_ns == stamp_ns
         if role == RGB:
             self.camera_frame = frame_id_of(message)
         if role in self._infos:
@@ -322,7 +321,7 @@ class FrameAssembler:
         if exact is not None:
             return exact
         before = stream.before(stamp_ns)
-        if stamp_ns - self._in_step[role] > _ONCE:
+        if not self._in_step[role]:
             return before if before is not None else next((kept.message for kept in stream), None)
         after = next((kept.message for kept in stream if kept.stamp_ns > stamp_ns), None)
         if before is None or after is None:

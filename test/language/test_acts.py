@@ -97,8 +97,9 @@ def test_a_prohibition_and_its_end_are_acknowledged(said: list[str], told: str) 
 def test_words_that_may_forbid_what_runs_stop_it() -> None:
     for words in ("don't touch the cup", "no! don't take the cup", "wait, don't take the cup", "not that one"):
         assert may_forbid(words), words
-    for words in ("take the cup that is not red", "put the cup on the tray", "take the wug", "a " * 500 + "don't"):
+    for words in ("take the cup that is not red", "put the cup on the tray", "take the wug"):
         assert not may_forbid(words), words
+    assert may_forbid("a " * 501), "what is too long to be read"
 
 
 def test_a_prohibition_holds_for_later_steps_until_it_ends() -> None:

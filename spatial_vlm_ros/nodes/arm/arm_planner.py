@@ -434,8 +434,9 @@ class ArmPlanner(Node):
             ended = self._controller.run(request, seconds, self._config.controller_timeout, told, halt=self._paths.send)
         except PlannerUnavailableError as error:
             raise CodedError(Codes.CONTROL_FAILED, str(error)) from error
-        except Exception:  # whatever it is, the arm must not go on unwatched
-            self._paths.send()
+        except Exception as error:
+            if not isinstance(error, (CodedError, SpatialVlmError)):  # unforeseen: the arm must not go on unwatched
+                self._paths.send()
             raise
         finally:
             if self.context.ok():  # otherwise the arm may still move: the watchdog stops it

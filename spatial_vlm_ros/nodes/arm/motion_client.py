@@ -369,8 +369,9 @@ class MotionClient:
             if self._beside.watchdog.tripped:
                 raise CancelledError(f"{self._beside.watchdog.tripped}, before phase {step.phase!r}") from error
             raise
-        except Exception:  # whatever it is, the arm must not go on unwatched
-            self._beside.halt()
+        except Exception as error:
+            if not isinstance(error, SpatialVlmError):  # unforeseen: the arm must not go on unwatched
+                self._beside.halt()
             raise
         if not ended.accepted:
             raise ExecutionFailedError(step.phase, f"{self._execute.name} rejects the goal", "see its log")

@@ -39,7 +39,7 @@ class AskOutcome:
 
 
 class Asker:
-    """Action client with its own node; patient (s) for the server, and beyond the timeouts of the server itself."""
+    """Action client with its own node; `patience` in s, for the server and beyond its own timeouts."""
 
     def __init__(self, node: Node, action: str = "resolve", patience: float = 60.0) -> None:
         self._node, self._action, self._patience, self._spinner = node, action, patience, Spinner(node)

@@ -238,7 +238,7 @@ class RequestQueue:
     # -------------------------------------------------------------------------------------------- waiting
 
     def step(self, begun: float | None = None) -> None:
-        """Answer the current request if it can be, by a message of a time (perf_counter, s), or if it is late."""
+        """Answer the current request if it can be, or is late; `begun`: arrival of a message (perf_counter, s)."""
         request = self._request
         if request is None:
             if self.observer.waits:
