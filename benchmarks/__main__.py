@@ -83,7 +83,6 @@ ALONE = {
     "onnx_detectors": Part(
         ("--small", "--rounds", "1", "--frames", "1"), ("torch", "transformers", "onnxruntime", "onnxscript"), slow=True
     ),
-    "real_pairs": Part(("--frames", "1")),
     "recheck": Part(("--n", "1", "--share", "0.05"), (*_ARM, "mujoco"), slow=True),
     "replies": Part(("--n", "100")),
     "sentences": Part(("--n", "20", "--asked", "2")),

@@ -49,7 +49,7 @@ def test_every_benchmark_has_a_name_and_a_smallest_size() -> None:
     [pytest.param(name, marks=[pytest.mark.slow] if name in PARTS and PARTS[name].slow else []) for name in RUNNABLE],
 )
 def test_a_benchmark_runs_at_its_smallest_size(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    if name in ("evidence_limits", "grasping", "obstacles", "real_pairs", "caution", "capabilities", "taught"):
+    if name in ("evidence_limits", "grasping", "obstacles", "caution", "capabilities", "taught"):
         request.getfixturevalue("real_frames")
     missing = [package for package in PARTS[name].needs if importlib.util.find_spec(package) is None]
     if missing:

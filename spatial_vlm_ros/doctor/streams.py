@@ -36,21 +36,7 @@ from spatial_vlm_ros.perception.model_store import known_models
 from spatial_vlm_ros.perception.probing import image
 from spatial_vlm_ros.perception.worker import WorkerGrounder
 from spatial_vlm_ros.recording.frame_folder import load_frame
-from spatial_vlm_ros.streams.frame_assembler import (
-    DEPTH,
-    DEPTH_INFO,
-    DETECTIONS,
-    IMU,
-    RGB,
-    RGB_INFO,
-    SECOND,
-    STATIC_TRANSFORMS,
-    TRANSFORMS,
-    FrameAssembler,
-    PendingFrame,
-    SeenRobot,
-    stamp_of,
-)
+from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.image import camera_of
 from spatial_vlm_ros.streams.synchronizer import Stream
 from spatial_vlm_ros.types import Check, Detection, NounPhrase, RgbdFrame, Scene, UpSource, Verdict
@@ -231,7 +217,7 @@ def examine_grounder(
     return findings
 
 
-STREAMS = (RGB, DEPTH, RGB_INFO, DEPTH_INFO, DETECTIONS, IMU)
+STREAMS = (roles.RGB, roles.DEPTH, roles.RGB_INFO, roles.DEPTH_INFO, roles.DETECTIONS, roles.IMU)
 _LOST = 0.02  # part of a stream's messages
 _REPEATED = 0.5  # part of a stream's messages whose stamp had come before: the driver hangs
 _FROZEN, _CHANGES = 5, 3  # messages with one image in a row, while the other stream had so many different ones
@@ -245,19 +231,20 @@ NO_MESSAGE = "no message"
 class StreamDoctor:
     """Collects messages for a while, and reports findings."""
 
-    def __init__(self, settings: Settings, topics: Mapping[str, str], robot: SeenRobot | None = None) -> None:
+    def __init__(self, settings: Settings, topics: Mapping[str, str], robot: roles.SeenRobot | None = None) -> None:
         self._settings, self._topics = settings, dict(topics)
-        self._assembler = FrameAssembler(settings.streams, with_detections=False, robot=robot)
+        self._assembler = roles.FrameAssembler(settings.streams, with_detections=False, robot=robot)
         self._arrivals: dict[str, list[int]] = {role: [] for role in topics}
         self._stamps: dict[str, list[int]] = {role: [] for role in topics}
-        self._images: dict[str, list[tuple[int, int]]] = {RGB: [], DEPTH: []}  # arrival and checksum of each
+        # Arrival and checksum of each.
+        self._images: dict[str, list[tuple[int, int]]] = {roles.RGB: [], roles.DEPTH: []}
         self._skews: list[float] = []
         self._waiting: list[tuple[int, str, int]] = []
         self._waits: list[float] = []
         self._missing: TransformUnavailableError | None = None
         self._missed_transforms = 0
-        self._first: PendingFrame | None = None
-        self._last: PendingFrame | None = None
+        self._first: roles.PendingFrame | None = None
+        self._last: roles.PendingFrame | None = None
         self._frame_ids: dict[str, str] = {}
         self._detections = Stream(2)
 
@@ -265,12 +252,12 @@ class StreamDoctor:
         """Add a message of a role of streams.frame_assembler."""
         if role in self._arrivals:
             self._arrivals[role].append(now_ns)
-            self._stamps[role].append(stamp_of(message))
+            self._stamps[role].append(roles.stamp_of(message))
             self._frame_ids[role] = message.header.frame_id
             if role in self._images:
                 self._images[role].append((now_ns, zlib.crc32(message.data)))
-        if role == DETECTIONS:
-            self._detections.add(stamp_of(message), message)
+        if role == roles.DETECTIONS:
+            self._detections.add(roles.stamp_of(message), message)
             return
         self._assembler.add(role, message, now_ns)
         self._look_up(role, message, now_ns)
@@ -281,7 +268,7 @@ class StreamDoctor:
         if observation is not None:
             self._first, self._last = self._first or observation, observation
             stamps = observation.match.stamps
-            self._skews.append(abs(stamps[RGB] - stamps[DEPTH]) / SECOND)
+            self._skews.append(abs(stamps[roles.RGB] - stamps[roles.DEPTH]) / roles.SECOND)
 
     def _look_up(self, role: str, message: Any, now_ns: int) -> None:
         """Measure how long each colour image waits for its transform, and for those of the robot's links."""
@@ -289,9 +276,9 @@ class StreamDoctor:
         links = self._assembler.robot.links if self._assembler.robot is not None else ()
         if not base:
             return
-        if role == RGB:
-            self._waiting.append((stamp_of(message), message.header.frame_id, now_ns))
-        if role not in (RGB, TRANSFORMS, STATIC_TRANSFORMS):
+        if role == roles.RGB:
+            self._waiting.append((roles.stamp_of(message), message.header.frame_id, now_ns))
+        if role not in (roles.RGB, roles.TRANSFORMS, roles.STATIC_TRANSFORMS):
             return
         still = []
         for stamp_ns, frame_id, since_ns in self._waiting:
@@ -300,14 +287,14 @@ class StreamDoctor:
                     self._assembler.transforms.lookup(base, child, stamp_ns)
             except TransformUnavailableError as error:
                 self._missing = error
-                if now_ns - since_ns < self._settings.streams.transform_timeout * SECOND and error.may_come:
+                if now_ns - since_ns < self._settings.streams.transform_timeout * roles.SECOND and error.may_come:
                     still.append((stamp_ns, frame_id, since_ns))
                 else:
                     self._missed_transforms += 1
             except SpatialVlmError:
                 self._missed_transforms += 1
             else:
-                self._waits.append((now_ns - since_ns) / SECOND)
+                self._waits.append((now_ns - since_ns) / roles.SECOND)
         self._waiting = still
 
     def heard(self, role: str) -> bool:
@@ -326,11 +313,11 @@ class StreamDoctor:
             *(self._stream(role, seconds) for role in self._topics),
             *self._clocks(),
         ]
-        for _, message, _ in list(self._assembler.streams[RGB_INFO])[-1:]:
+        for _, message, _ in list(self._assembler.streams[roles.RGB_INFO])[-1:]:
             try:
                 camera_of(message, self._settings.streams.rectified)
             except SpatialVlmError as error:
-                findings.append(fail(self._topics[RGB_INFO], str(error), getattr(error, "repair", "")))
+                findings.append(fail(self._topics[roles.RGB_INFO], str(error), getattr(error, "repair", "")))
         findings += [*self._pairs(), *self._transforms()]
         if self._first is None or self._last is None:
             return findings
@@ -348,10 +335,10 @@ class StreamDoctor:
     def _stream(self, role: str, seconds: float) -> Finding:
         topic = self._topics[role]
         if not self.heard(role):
-            missing = warn if role == DETECTIONS else fail
+            missing = warn if role == roles.DETECTIONS else fail
             return missing(topic, NO_MESSAGE, "start the driver, or remap the topic to it")
         text, rate = self._rate(role, seconds)
-        stream = self._detections if role == DETECTIONS else self._assembler.streams.get(role)
+        stream = self._detections if role == roles.DETECTIONS else self._assembler.streams.get(role)
         if stream is None:
             return ok(topic, text)
         same = f"{text}; the stamp does not change in {stream.repeated} of {stream.received} messages"
@@ -361,7 +348,7 @@ class StreamDoctor:
             "set FASTDDS_DEFAULT_PROFILES_FILE to config/fastdds_images.xml in every process, including the driver"
         )
         frozen = False  # whether one image comes again and again while the other stream changes; a still world may rest
-        other = self._images[DEPTH if role == RGB else RGB]
+        other = self._images[roles.DEPTH if role == roles.RGB else roles.RGB]
         for _, images in itertools.groupby(self._images.get(role, ()), key=lambda image: image[1]):
             times = [time for time, _ in images]
             changes = {checksum for time, checksum in other if times[0] <= time <= times[-1]}
@@ -373,7 +360,7 @@ class StreamDoctor:
             (hangs, fail(topic, same, "restart the driver: it repeats the same image")),
             (frozen, fail(topic, f"{text}; its image freezes while the other stream changes", restart)),
             (lost > _LOST, warn(topic, f"{text}; {lost:.0%} of the messages are lost", profile)),
-            (rate < _SLOW and role in (RGB, DEPTH), warn(topic, text, slow)),
+            (rate < _SLOW and role in (roles.RGB, roles.DEPTH), warn(topic, text, slow)),
             otherwise=ok(topic, text),
         )
 
@@ -385,10 +372,10 @@ class StreamDoctor:
             known = seconds >= _ENOUGH
             return f"1 message in {seconds:.1f} s" if known else "1 message", 1 / seconds if known else math.nan
         for times in (arrivals, stamps):  # a bag may have been written in one go
-            interval = float(np.median(np.diff(np.sort(times)))) / SECOND
+            interval = float(np.median(np.diff(np.sort(times)))) / roles.SECOND
             if interval * _FASTEST >= 1:
                 return f"{1 / interval:.1f} Hz", 1 / interval
-        within = (max(stamps) - min(stamps)) / SECOND
+        within = (max(stamps) - min(stamps)) / roles.SECOND
         told = f"stamps within {within:.3g} s" if within else "the same stamp"
         return f"{count} messages with {told}, so the rate is not known", math.nan
 
@@ -396,7 +383,7 @@ class StreamDoctor:
         """For each image stream that sent messages its clock in the last seconds; then a transform that runs ahead."""
         assembler, config = self._assembler, self._assembler.config
         estimates = assembler.freshness.estimates()
-        for role in (RGB, DEPTH):
+        for role in (roles.RGB, roles.DEPTH):
             if role not in estimates:
                 continue
             topic, estimate = self._topics.get(role, role), estimates[role]
@@ -436,7 +423,7 @@ class StreamDoctor:
 
     def _pairs(self) -> Iterator[Finding]:
         """Whether colour and depth come together, and in which frames."""
-        if not (self.heard(RGB) and self.heard(DEPTH)):
+        if not (self.heard(roles.RGB) and self.heard(roles.DEPTH)):
             return
         unmatched = self._assembler.unmatched
         if self._skews:
@@ -448,7 +435,7 @@ class StreamDoctor:
         elif unmatched or not self._settings.streams.base_frame:
             error = self._assembler.why_none(0, self._topics)
             yield fail("synchronisation", str(error), getattr(error, "repair", ""))
-        rgb, depth = self._frame_ids[RGB], self._frame_ids[DEPTH]
+        rgb, depth = self._frame_ids[roles.RGB], self._frame_ids[roles.DEPTH]
         if self._settings.streams.depth_registered and rgb != depth:
             text = f"depth is in {depth!r}, colour in {rgb!r}: depth seems not to be registered"
             repair = "use the aligned depth topic (align_depth, depth_registration), or set depth_registered: false"
@@ -458,9 +445,9 @@ class StreamDoctor:
 
     def _transforms(self) -> Iterator[Finding]:
         base = self._settings.streams.base_frame
-        if not base or RGB not in self._frame_ids:
+        if not base or roles.RGB not in self._frame_ids:
             return
-        text = f"{base} <- {self._frame_ids[RGB]}"
+        text = f"{base} <- {self._frame_ids[roles.RGB]}"
         rejected = self._assembler.transforms.rejected
         if rejected:
             wrong = warn if self._waits else fail

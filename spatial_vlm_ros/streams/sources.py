@@ -102,6 +102,11 @@ class Sources:
                 if value != was or (value is None and gid and gid not in gids):
                     self._note(key, gid)
 
+    def told(self, change: SourceChangedError) -> None:
+        """Take note of a change that no message of a bound topic shows."""
+        with self._lock:
+            self._found.setdefault((change.what, ""), change)
+
     def begin(self, one: Iterable[str] = ()) -> list[SourceChangedError]:
         """Bind the publishers that there are now; returns what has more than one, of the topics `one` and of TF."""
         self._one = tuple(one)

@@ -50,17 +50,17 @@ class RecordBrake:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, threading.Lock()
         self._recorded: deque[float] = deque(maxlen=_MOST_RECORDS)
-        self._unrecorded = 0
+        self.unrecorded = 0
 
     def recordable(self) -> int | None:
         """Number of unrecorded refusals before this one; None = this one must not be recorded either."""
         with self._lock:
             now = self._clock()
             if len(self._recorded) == _MOST_RECORDS and now - self._recorded[0] < _PER_SECONDS:
-                self._unrecorded += 1
+                self.unrecorded += 1
                 return None
             self._recorded.append(now)
-            unrecorded, self._unrecorded = self._unrecorded, 0
+            unrecorded, self.unrecorded = self.unrecorded, 0
             return unrecorded
 
 
@@ -76,7 +76,6 @@ class Guard:
         self.token, self._clock, self._lock = token, clock, threading.Lock()
         self._sessions: OrderedDict[str, Session] = OrderedDict()  # by hash of the cookie
         self._wrong: OrderedDict[str, list[float]] = OrderedDict()  # address → times of wrong tokens
-        self.brake = RecordBrake(clock)
 
     def sign_in(self, token: str, remote: str) -> str | None:
         """Open a session; return the secret for its cookie, or None for a wrong token."""

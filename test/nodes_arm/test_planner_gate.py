@@ -21,6 +21,8 @@ from approval_visitor import Visitor
 from gate_cell import CLOCK, FIXED, OTHER, SENTENCE, Cell, later, running_cell
 from live_interfaces import matches_the_table
 from live_process import ROOT, Started
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
 from sensor_msgs.msg import JointState
 from spatial_vlm_interfaces.msg import Proposal
 from spatial_vlm_interfaces.srv import Approve
@@ -310,10 +312,11 @@ def test_a_target_that_moved_after_the_plan_is_not_acted_on(still: Cell) -> None
 @pytest.mark.parametrize(
     ("topic", "was"),
     [
-        ("/tf_static", "/sim_arm"),
-        ("/joint_states", "/sim_arm"),
-        ("/annotated/image", "/resolver"),
-        pytest.param("/resolve/alive", "/resolver", id="heartbeats that would hide its death"),
+        ("/tf_static", "it came from /sim_arm"),
+        ("/joint_states", "it came from /sim_arm"),
+        ("/annotated/image", "it came from /resolver"),
+        pytest.param("/resolve/alive", "it came from /resolver", id="heartbeats that would hide its death"),
+        pytest.param("", "/resolver has had parameters set", id="parameters of the resolver"),
     ],
 )
 def test_a_stranger_in_mid_goal_is_refused_and_the_next_proposal_says_so(still: Cell, topic: str, was: str) -> None:
@@ -323,19 +326,23 @@ def test_a_stranger_in_mid_goal_is_refused_and_the_next_proposal_says_so(still: 
         forged = copy.deepcopy(still.static[-1])
         forged.transforms[0].transform.translation.x += 0.30
         stranger.create_publisher(TFMessage, topic, qos.STATIC_TRANSFORMS).publish(forged)
+    elif not topic:
+        setting = stranger.create_client(SetParameters, "/resolver/set_parameters")
+        still.until(setting.service_is_ready, "they can be set")
+        setting.call_async(SetParameters.Request(parameters=[Parameter("sync_slop", value=0.02).to_parameter_msg()]))
     else:
         stranger.create_publisher(JointState if topic == "/joint_states" else String, topic, 10)
     try:
         assert (still.end(picking).name, picking.result.moved) == ("SOURCE_CHANGED", False)
         for words in (picking.result.status.message, still.record()[-1]["reason"]):
-            assert re.search(r"comes from (/stranger|a node of unknown name)", words)
+            assert re.search(r"(comes from|set by) (/stranger|a node of unknown name)", words)
     finally:
         still.graph.leave(stranger)
         still.again()
     for _ in range(2):  # a rejection confirms nothing
         picking, proposal = still.proposed()
         assert "A source changed" in proposal.motion
-        assert f"it came from {was}" in proposal.motion
+        assert was in proposal.motion
         assert still.approve(proposal, approve=False) == "OK"
         assert still.end(picking).name == "REJECTED"
 

@@ -146,6 +146,7 @@ class ApprovalBroker:
 
     Attributes:
         guard: allows the steps of the plan whose approval `begin` has used, until `end` or a stop request.
+        brakes: event → what limits its records.
     """
 
     def __init__(self, audit: AuditLog, clock: Callable[[], float] = time.monotonic) -> None:
@@ -157,7 +158,7 @@ class ApprovalBroker:
         self._listeners: tuple[Callable[[str], None], ...] = ()
         self._stops: set[object] = set()  # stops sent to the listeners that wait for the lock
         self._fault = ""
-        self._brake, self._stop_brake = RecordBrake(clock), RecordBrake(clock)
+        self.brakes = {event: RecordBrake(clock) for event in ("REFUSED", "STOP_REQUESTED", "ACCESS_REFUSED")}
         self._steps: tuple[str, ...] = ()  # of the open proposal
         self._pauses: frozenset[int] = frozenset()
         self._back: Mapping[int, Sequence[str]] | None = None
@@ -365,7 +366,7 @@ class ApprovalBroker:
                 self._close(CancelledError("a stop was requested"), f"{name} requested a stop")
             else:
                 self._show(self._view.stage, None, f"{name} requested a stop", plan_only=self._view.plan_only)
-            unrecorded = self._stop_brake.recordable()
+            unrecorded = self.brakes["STOP_REQUESTED"].recordable()
             if unrecorded is not None:
                 facts = {"unrecorded_before": unrecorded} if unrecorded else {}
                 outcome = "; ".join(faults) or f"{len(self._listeners)} told"
@@ -375,10 +376,17 @@ class ApprovalBroker:
 
     def refuse(self, error: SpatialVlmError, remote: str = "", **facts: Any) -> None:
         """Record a malformed request, unless there are too many. Raises AuditError if it cannot be recorded."""
-        unrecorded = self._brake.recordable()
+        unrecorded = self.brakes["REFUSED"].recordable()
         if unrecorded is not None:
             outcome = str(error)[:_LONGEST_OUTCOME]
             self.audit.add("REFUSED", sync=True, remote=remote, outcome=outcome, unrecorded_before=unrecorded, **facts)
+
+    def close(self) -> None:
+        """Record how many refusals and stops were only counted after the last recorded ones; close the record."""
+        for event, brake in self.brakes.items():
+            if brake.unrecorded:
+                self._record_loosely(event, outcome="the record ends", unrecorded_before=brake.unrecorded)
+        self.audit.close()
 
     def _open(
         self, stage: ApprovalStage, item: Proposal | PersonQuestion, id_: str, steps: tuple[str, ...] = (),

@@ -250,7 +250,7 @@ class _Office:
 
     async def refused(self, why: str, request: Request, **facts: Any) -> None:
         """Record that a request was refused, unless there are too many; a full disk does not undo the refusal."""
-        unrecorded = self._guard.brake.recordable()
+        unrecorded = self._broker.brakes["ACCESS_REFUSED"].recordable()
         if unrecorded is None:
             return
         facts["unrecorded_before"] = unrecorded

@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from builtin_interfaces.msg import Duration
+from rcl_interfaces.msg import ParameterEvent
 from rclpy.action.server import ServerGoalHandle
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration as ClockDuration
 from rclpy.node import Node
+from rclpy.qos import qos_profile_parameter_events
 from sensor_msgs.msg import Image
 from spatial_vlm_interfaces.action import PickInstruction, ResolveInstruction
 from spatial_vlm_interfaces.msg import Proposal as ProposalMessage
@@ -77,7 +79,7 @@ from spatial_vlm_ros.nodes.arm.transform_watch import TransformWatch
 from spatial_vlm_ros.nodes.arm.way_watch import WayWatch
 from spatial_vlm_ros.nodes.calls import Action, Bridge
 from spatial_vlm_ros.nodes.goals import GoalServer, Jobs, ServedGoal
-from spatial_vlm_ros.nodes.liveliness import LEAST, AliveWatch, clients_of, endpoints_of, ticks, told_to
+from spatial_vlm_ros.nodes.liveliness import LEAST, UNKNOWN, AliveWatch, clients_of, endpoints_of, ticks, told_to
 from spatial_vlm_ros.nodes.process import MOST
 from spatial_vlm_ros.output.json_schema import as_json, resolution_from_json, surroundings_from_json
 from spatial_vlm_ros.parameters import GateConfig, PlanningConfig, planning_from, words_in
@@ -149,6 +151,7 @@ class PlannerGate(Node):
         self._description = ""
         self._proposal = self.create_publisher(ProposalMessage, "proposal", qos.ANSWERS)
         self.create_subscription(Image, _ANNOTATED, self._on_image, qos.IMAGES)
+        self.create_subscription(ParameterEvent, "/parameter_events", self._on_parameters, qos_profile_parameter_events)
         for form, topic, take, profile in (
             (String, self.resolve_topic_name(_DESCRIPTION), self._on_description, qos.DESCRIPTION),
             (TFMessage, TF, partial(self._watch.add, static=False), qos.TRANSFORMS),
@@ -221,7 +224,7 @@ class PlannerGate(Node):
         self._mover.destroy()
         self._resolve.destroy()
         self._records.shutdown()
-        self._broker.audit.close()
+        self._broker.close()
 
     def _on_accepted(self, goal: _Goal) -> None:
         # what runs may be what is forbidden
@@ -438,6 +441,15 @@ class PlannerGate(Node):
 
     def _on_image(self, image: Image) -> None:
         self._image = image
+
+    def _on_parameters(self, event: ParameterEvent) -> None:
+        goal, who = self._goal, endpoints_of(self, self.resolve_topic_name("resolve/alive"))
+        if goal is not None and not goal.why and event.node in who.values():
+            ends = (f"{event.node}/set_parameters{kind}" for kind in ("", "_atomically"))
+            by = " or ".join(sorted({name for end in ends for name in clients_of(self, end)})) or UNKNOWN
+            names = ", ".join(each.name for each in event.changed_parameters)
+            happened = f"has had parameters set since the goal began: {names}; set by {by}"
+            self._sources.told(SourceChangedError(event.node, (by,), happened, "if that is right, ask again"))
 
     def _on_description(self, description: String) -> None:
         self._description = description.data

@@ -41,38 +41,29 @@ from spatial_vlm_ros.recording.frame_folder import (
     read_camera_info,
     read_transform,
 )
+from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.decoding import Composer, rosbags_composer, told_by_transforms
-from spatial_vlm_ros.streams.frame_assembler import (
-    DEPTH,
-    DETECTIONS,
-    IMU,
-    RGB,
-    RGB_INFO,
-    SECOND,
-    STATIC_TRANSFORMS,
-    TRANSFORMS,
-)
 from spatial_vlm_ros.types import Detection, RgbdFrame, Transform
 
 if TYPE_CHECKING:
     from rosbags.interfaces import Connection
 
-START_NS = 1_700_000_000 * SECOND  # a fixed time: the same folder gives the same bag
-PERIOD_NS = SECOND  # between frames
+START_NS = 1_700_000_000 * roles.SECOND  # a fixed time: the same folder gives the same bag
+PERIOD_NS = roles.SECOND  # between frames
 STORAGES = ("mcap", "sqlite3")
 _AFTER_WORDS_NS = 400_000_000  # from an instruction to the frame that answers it: more than max_latency
 _RESTED_NS = 300_000_000  # before a frame in which an IMU tells its "up"
 _BETWEEN_NS = 1_000  # between messages, so that their order follows from their times
 _METADATA_VERSION: Literal[8] = 8  # the newest version that Humble, Iron and Jazzy can all read
 _TYPES = {
-    RGB: IMAGE,
-    DEPTH: IMAGE,
-    RGB_INFO: CAMERA_INFO,
-    DETECTIONS: DETECTION_ARRAY,
-    IMU: IMU_MESSAGE,
+    roles.RGB: IMAGE,
+    roles.DEPTH: IMAGE,
+    roles.RGB_INFO: CAMERA_INFO,
+    roles.DETECTIONS: DETECTION_ARRAY,
+    roles.IMU: IMU_MESSAGE,
     INSTRUCTION: STRING,
-    TRANSFORMS: TF_MESSAGE,
-    STATIC_TRANSFORMS: TF_MESSAGE,
+    roles.TRANSFORMS: TF_MESSAGE,
+    roles.STATIC_TRANSFORMS: TF_MESSAGE,
 }
 
 
@@ -147,7 +138,7 @@ class BagWriter(AbstractContextManager["BagWriter"]):
             if topic not in self._connections:
                 forever, lively = QosTime(9223372036, 854775807), QosLiveliness.AUTOMATIC
                 depth, kept = 10, QosDurability.VOLATILE
-                if role == STATIC_TRANSFORMS:  # latched for late subscribers
+                if role == roles.STATIC_TRANSFORMS:  # latched for late subscribers
                     depth, kept = 1, QosDurability.TRANSIENT_LOCAL
                 reliable = QosReliability.RELIABLE  # matches every subscriber
                 qos = Qos(QosHistory.KEEP_LAST, depth, reliable, kept, forever, forever, lively, forever, False)
@@ -166,12 +157,12 @@ class BagWriter(AbstractContextManager["BagWriter"]):
         make, camera = self.composer, frame.camera
         header = make.header(stamp_ns, frame.frame_id)
         sent = {
-            RGB_INFO: make.camera_info(camera, header),
-            RGB: make.image_rgb(frame.rgb, header),
-            DEPTH: make.image_depth(frame.depth, header),
+            roles.RGB_INFO: make.camera_info(camera, header),
+            roles.RGB: make.image_rgb(frame.rgb, header),
+            roles.DEPTH: make.image_depth(frame.depth, header),
         }
         if detections is not None:
-            sent[DETECTIONS] = make.detection_array(detections, header, camera.width, camera.height)
+            sent[roles.DETECTIONS] = make.detection_array(detections, header, camera.width, camera.height)
         for number, (role, message) in enumerate(sent.items()):
             self.write(role, message, (stamp_ns if log_ns is None else log_ns) + number * _BETWEEN_NS)
 
@@ -180,7 +171,7 @@ class BagWriter(AbstractContextManager["BagWriter"]):
         self.write(INSTRUCTION, self._store.types[STRING](data=words), log_ns)
 
     def write_transforms(
-        self, poses: Sequence[Transform], stamp_ns: int, log_ns: int | None = None, role: str = TRANSFORMS
+        self, poses: Sequence[Transform], stamp_ns: int, log_ns: int | None = None, role: str = roles.TRANSFORMS
     ) -> None:
         """Write transforms of one stamp (ns), sent at `log_ns` or then; STATIC_TRANSFORMS are constant ones."""
         make = self.composer
@@ -229,7 +220,7 @@ def record(
     load = lru_cache(maxsize=1)(load_frame)  # cases come frame by frame
     with BagWriter(out, storage, namespace, force=force) as writer:
         if fixed:
-            writer.write_transforms(list(fixed.values()), START_NS, role=STATIC_TRANSFORMS)
+            writer.write_transforms(list(fixed.values()), START_NS, role=roles.STATIC_TRANSFORMS)
         for number, (name, instruction) in enumerate(cases):
             now_ns = START_NS + _BETWEEN_NS + number * PERIOD_NS
             if instruction is not None:
@@ -237,9 +228,9 @@ def record(
             frame, detections = load(folder / name)
             stamp_ns = now_ns + _AFTER_WORDS_NS
             if frame.up is not None:
-                for at_ns in range(stamp_ns - _RESTED_NS, stamp_ns + 1, SECOND // 20):
+                for at_ns in range(stamp_ns - _RESTED_NS, stamp_ns + 1, roles.SECOND // 20):
                     header = writer.composer.header(at_ns, frame.frame_id)
-                    writer.write(IMU, writer.composer.imu_at_rest(frame.up, header), at_ns)
+                    writer.write(roles.IMU, writer.composer.imu_at_rest(frame.up, header), at_ns)
             if poses[name] and not fixed:
                 writer.write_transforms(poses[name], stamp_ns)
             writer.write_frame(frame, detections if has_detections else None, stamp_ns)

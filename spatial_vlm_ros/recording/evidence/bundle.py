@@ -44,15 +44,8 @@ from spatial_vlm_ros.recording.replay import ReplayedAnswer
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.spatial.detector_profile import UNMEASURED, DetectorProfile
 from spatial_vlm_ros.spatial.dialogue import refused_in
+from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.decoding import detections_of
-from spatial_vlm_ros.streams.frame_assembler import (
-    DETECTIONS,
-    STATIC_TRANSFORMS,
-    TRANSFORMS,
-    FrameAssembler,
-    PendingFrame,
-    SeenRobot,
-)
 from spatial_vlm_ros.streams.transforms import TransformSample
 from spatial_vlm_ros.types import Detection, FrameOfReference, ModelDomain, NounPhrase, Resolution, Rgb, RgbdFrame
 
@@ -147,7 +140,7 @@ def write_bundle(
         text = json.dumps(dataclasses.asdict(record), ensure_ascii=False, allow_nan=False)
         writer.write(DECISION, string(data=text), begin_ns, STRING)
         writer.write_instruction(record.instruction, begin_ns)
-        for role, static in ((STATIC_TRANSFORMS, True), (TRANSFORMS, False)):
+        for role, static in ((roles.STATIC_TRANSFORMS, True), (roles.TRANSFORMS, False)):
             stamped = [
                 make.place_stamped(one.parent, one.child, one.translation, one.quaternion_xyzw, one.stamp_ns)
                 for one in transforms
@@ -183,9 +176,9 @@ def read_bundle(path: str | Path) -> EvidenceBundle:
         record = _record(bag)
         role_of = {topic: role for role, topic in record.topics.items()}
         messages, transforms = {}, []
-        for message in bag.messages({*role_of, TRANSFORMS, STATIC_TRANSFORMS}):
-            if message.topic in (TRANSFORMS, STATIC_TRANSFORMS):
-                transforms.append((message.decode(), message.topic == STATIC_TRANSFORMS))
+        for message in bag.messages({*role_of, roles.TRANSFORMS, roles.STATIC_TRANSFORMS}):
+            if message.topic in (roles.TRANSFORMS, roles.STATIC_TRANSFORMS):
+                transforms.append((message.decode(), message.topic == roles.STATIC_TRANSFORMS))
             else:
                 messages[role_of[message.topic]] = message.decode()
     missing = set(record.topics) - set(messages)
@@ -372,7 +365,7 @@ def settings_of_bundle(bundle: EvidenceBundle) -> Settings:
 
 
 def frame_of(
-    bundle: EvidenceBundle, streams: StreamConfig, robot: SeenRobot | None = None
+    bundle: EvidenceBundle, streams: StreamConfig, robot: roles.SeenRobot | None = None
 ) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
     """The frame of a bundle and its detections, given or found by the grounder; None if there are none."""
     return _decoded(bundle, _pending(bundle, streams, robot))
@@ -385,7 +378,7 @@ def answer_bundle(
     *,
     instruction: str | None = None,
     frame_of_reference: FrameOfReference | str | None = None,
-    robot: SeenRobot | None = None,
+    robot: roles.SeenRobot | None = None,
     finds_anew: bool = False,
 ) -> ReplayedAnswer:
     """Answer the words of a bundle, or others that begin a new dialogue, on its frame.
@@ -448,17 +441,17 @@ def _check_frame(bundle: EvidenceBundle) -> None:
         raise InputError(f"{bundle.path}", "no frame", "a frame", f"the decision had none ({said})")
 
 
-def _pending(bundle: EvidenceBundle, streams: StreamConfig, robot: SeenRobot | None) -> PendingFrame:
+def _pending(bundle: EvidenceBundle, streams: StreamConfig, robot: roles.SeenRobot | None) -> roles.PendingFrame:
     _check_frame(bundle)
-    assembler = FrameAssembler(streams, with_detections=False, robot=robot)
+    assembler = roles.FrameAssembler(streams, with_detections=False, robot=robot)
     for message, static in bundle.transforms:
         assembler.transforms.add_message(message, static)
     anew = bundle.record.reencoded
     return assembler.assemble({role: message for role, message in bundle.messages.items() if role not in anew})
 
 
-def _decoded(bundle: EvidenceBundle, pending: PendingFrame) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
+def _decoded(bundle: EvidenceBundle, pending: roles.PendingFrame) -> tuple[RgbdFrame, tuple[Detection, ...] | None]:
     frame, found = pending.decode()
-    if DETECTIONS in bundle.record.reencoded:  # these are of the decoded image: nothing of them is to be turned back
-        found = detections_of(bundle.messages[DETECTIONS], frame.camera.width, frame.camera.height)
+    if roles.DETECTIONS in bundle.record.reencoded:  # they are of the decoded image: none is to be turned back
+        found = detections_of(bundle.messages[roles.DETECTIONS], frame.camera.width, frame.camera.height)
     return frame, found

@@ -307,6 +307,8 @@ def test_a_stop_is_told_before_lock_and_disk_and_does_not_fill_the_disk(office: 
         office.broker.request_stop("Ann")
     assert len(heard) == 100
     assert office.events().count("STOP_REQUESTED") == 30
+    office.broker.close()
+    assert (office.records()[-1]["event"], office.records()[-1]["unrecorded_before"]) == ("STOP_REQUESTED", 70)
 
 
 def test_one_deaf_listener_does_not_keep_a_stop_from_the_others(office: Any) -> None:
