@@ -10,27 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spatial_vlm_ros.cli.group import (
-    ANSWERED,
-    IMAGES,
-    REFUSED,
-    any_domain_option,
-    changed_streams,
-    config_option,
-    frame_option,
-    gated,
-    image_domain_option,
-    json_option,
-    named_topics,
-    print_resolution,
-    read_settings,
-    say,
-    say_answer,
-    slug,
-    stream_options,
-    topic_options,
-    write_image,
-)
+from spatial_vlm_ros.cli import group as shared
 from spatial_vlm_ros.cli.outputs import (
     check_new,
     check_new_folder,
@@ -52,19 +32,19 @@ _PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("bag", type=_PATH)
 @click.argument("instructions", metavar="[INSTRUCTION]...", nargs=-1)
-@topic_options()
+@shared.topic_options()
 @click.option("--grounder", help="Backend that detects objects, instead of a topic of detections.")
 @click.option("--grounder-options", help="Options of --grounder: name=value, separated by spaces.")
-@image_domain_option
-@any_domain_option
+@shared.image_domain_option
+@shared.any_domain_option
 @click.option("--every", is_flag=True, help="Answer on every complete frame, not only on the first.")
 @click.option("--at", type=float, metavar="SECONDS", help="Answer at this time after the start of the bag.")
-@stream_options
+@shared.stream_options
 @click.option("--out", type=_PATH, help="Image of the answer, or a folder for several answers.")
 @force_option
-@config_option
-@frame_option
-@json_option
+@shared.config_option
+@shared.frame_option
+@shared.json_option
 def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, grounder_options: str | None,
            image_domain: str | None, any_domain: bool, every: bool, at: float | None, out: Path | None,
            force: bool, config_file: Path | None, frame_of_reference: str | None, as_json: bool,
@@ -106,7 +86,7 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
         raise click.UsageError("--grounder-options needs --grounder")
     if grounder is None and (image_domain is not None or any_domain):
         raise click.UsageError("--image-domain and --any-domain need --grounder")
-    named = named_topics(given)
+    named = shared.named_topics(given)
     if grounder is not None and "detections" in named:
         raise click.UsageError("give either --detections or --grounder")
     with open_bag(bag) as opened:
@@ -114,15 +94,18 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
     if is_evidence and (at is not None or every or named):
         raise click.UsageError("an evidence bundle has one frame: omit --at, --every and topics")
     is_one = not every and len(instructions or (None,) if is_evidence else instructions) == 1
-    if out is not None and is_one and out.suffix.lower() not in IMAGES:
-        raise click.UsageError(f"--out {out.name}: not an image format. Use one of: {', '.join(IMAGES)}")
+    if out is not None and is_one and out.suffix.lower() not in shared.IMAGES:
+        raise click.UsageError(f"--out {out.name}: not an image format. Use one of: {', '.join(shared.IMAGES)}")
     if is_one and not is_evidence:
         check_new(force, out=out)
     elif not is_evidence:
         check_new_folder(force, "out", out, is_image)
     bundle = read_bundle(bag) if is_evidence else None
-    settings = settings_of_bundle(bundle) if bundle is not None and config_file is None else read_settings(config_file)
-    config, core = changed_streams(settings.streams, given), gated(settings.resolver, image_domain, any_domain)
+    settings = (
+        settings_of_bundle(bundle) if bundle is not None and config_file is None else shared.read_settings(config_file)
+    )
+    config = shared.changed_streams(settings.streams, given)
+    core = shared.gated(settings.resolver, image_domain, any_domain)
     model = load_grounder(grounder, parse_options(grounder_options or "")) if grounder is not None else None
     if model is not None and bundle is None:
         check_domain(model, core.domain_gate)  # a bag does not say what made its images: before it is read
@@ -135,7 +118,7 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
         for words in instructions or (None,):
             answer = answer_bundle(bundle, resolver, config, instruction=words, finds_anew=model is not None, **asked)
             statuses.append(answer.resolution.status)
-            print_resolution(answer.resolution, as_json)
+            shared.print_resolution(answer.resolution, as_json)
             _draw(answer, out, is_one, settings.resolver, force)
             if words is None:
                 then, told = bundle.record.answer, f"the same answer as on {bundle.record.utc}"
@@ -145,7 +128,7 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
                     chosen = f" ({then.target.id})" if then.target is not None else ""
                     was = f"on {bundle.record.utc} it was {then.status.value}{chosen}: {then.message}{why}"
                     told = f"{was}; differs: {', '.join(differing)}"
-                say(told, err=True)
+                shared.say(told, err=True)
     else:
         images = nullcontext(out) if out is None or is_one else image_folder(out, force)
         with stopped_cleanly(), images as place, open_bag(bag) as opened:
@@ -154,20 +137,20 @@ def replay(bag: Path, instructions: tuple[str, ...], grounder: str | None, groun
                 found = answer.resolution
                 statuses.append(found.status)
                 if as_json or is_one:
-                    print_resolution(found, as_json)
+                    shared.print_resolution(found, as_json)
                 else:
                     when = f"{found.stamp_ns / 1e9:.3f}" if found.stamp_ns else "-"
-                    say_answer(f"{when:>14}", found.instruction, found)
+                    shared.say_answer(f"{when:>14}", found.instruction, found)
                 _draw(answer, place, is_one, settings.resolver, force or not is_one)
         if not statuses:
             expected, repair = "at least one instruction", "give one on the command line"
             raise InputError("instructions of the bag", "none", expected, repair)
-    sys.exit(REFUSED if is_one and statuses[0] not in ANSWERS else ANSWERED)
+    sys.exit(shared.REFUSED if is_one and statuses[0] not in ANSWERS else shared.ANSWERED)
 
 
 def _draw(answer: ReplayedAnswer, out: Path | None, is_one: bool, config: ResolverConfig, force: bool) -> None:
     """Write the image of an answer that has a frame: to `out`, or for several answers to a file in it."""
     if out is not None and answer.frame is not None:
         resolution = answer.resolution
-        path = out if is_one else out / f"{resolution.stamp_ns}_{slug(resolution.instruction)}.png"
-        write_image(path, answer.frame, answer.detections, resolution, config, answer.scene, force=force)
+        path = out if is_one else out / f"{resolution.stamp_ns}_{shared.slug(resolution.instruction)}.png"
+        shared.write_image(path, answer.frame, answer.detections, resolution, config, answer.scene, force=force)

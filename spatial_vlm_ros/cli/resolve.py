@@ -10,30 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from spatial_vlm_ros.cli.group import (
-    ANSWERED,
-    FILE,
-    FOLDER,
-    IMAGES,
-    REFUSED,
-    SCENES,
-    any_domain_option,
-    check_frame_files,
-    config_option,
-    frame_file_options,
-    frame_option,
-    gated,
-    image_domain_option,
-    json_option,
-    print_resolution,
-    read_frame_files,
-    read_settings,
-    say,
-    say_answer,
-    slug,
-    with_taught,
-    write_image,
-)
+from spatial_vlm_ros.cli import group as shared
 from spatial_vlm_ros.cli.outputs import (
     check_new,
     check_new_folder,
@@ -53,11 +30,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("instructions", nargs=-1, metavar="[INSTRUCTION]...")
-@frame_file_options
-@image_domain_option
-@any_domain_option
-@click.option("--taught", type=FILE, help="Objects of `teach`, named with or without --detections or --grounder.")
-@click.option("--frames", type=FOLDER, help="Resolve every line of DIR/cases.jsonl.")
+@shared.frame_file_options
+@shared.image_domain_option
+@shared.any_domain_option
+@click.option(
+    "--taught", type=shared.FILE, help="Objects of `teach`, named with or without --detections or --grounder."
+)
+@click.option("--frames", type=shared.FOLDER, help="Resolve every line of DIR/cases.jsonl.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -65,9 +44,9 @@ if TYPE_CHECKING:
 )
 @force_option
 @click.option("--view", is_flag=True, help="Show the answer in a 3-D window (Open3D).")
-@config_option
-@frame_option
-@json_option
+@shared.config_option
+@shared.frame_option
+@shared.json_option
 def resolve(instructions: tuple[str, ...], frames: Path | None, as_json: bool, out: Path | None, force: bool,
             view: bool, frame_of_reference: str | None, config_file: Path | None, image_domain: str | None,
             any_domain: bool, taught: Path | None, **files: Any) -> None:  # fmt: skip
@@ -89,8 +68,8 @@ def resolve(instructions: tuple[str, ...], frames: Path | None, as_json: bool, o
     from spatial_vlm_ros.types import ANSWERS, FrameOfReference
 
     chosen = FrameOfReference(frame_of_reference) if frame_of_reference else None
-    if out is not None and frames is None and out.suffix.lower() not in IMAGES + SCENES:
-        known = ", ".join(IMAGES + SCENES)
+    if out is not None and frames is None and out.suffix.lower() not in shared.IMAGES + shared.SCENES:
+        known = ", ".join(shared.IMAGES + shared.SCENES)
         raise click.UsageError(f"--out {out.name}: not an image or scene format. Use one of: {known}")
     if frames is not None:
         check_new_folder(force, "out", out, is_image)
@@ -102,7 +81,7 @@ def resolve(instructions: tuple[str, ...], frames: Path | None, as_json: bool, o
             raise click.UsageError(f"--frames reads its files from DIR; omit {', '.join(given)}")
         if instructions:
             raise click.UsageError("--frames takes its instructions from cases.jsonl; omit INSTRUCTION")
-        config = with_taught(read_settings(config_file).resolver, taught)
+        config = shared.with_taught(shared.read_settings(config_file).resolver, taught)
         _resolve_frames(frames, Resolver(config), chosen, out, as_json, force)
         return
     check_new(force, out=out)
@@ -111,12 +90,14 @@ def resolve(instructions: tuple[str, ...], frames: Path | None, as_json: bool, o
         raise click.UsageError("give an INSTRUCTION, or --frames DIR")
     if len(instructions) > 1 and (view or out is not None):
         raise click.UsageError("--out and --view show one answer; give one INSTRUCTION")
-    config = with_taught(gated(read_settings(config_file).resolver, image_domain, any_domain), taught)
+    config = shared.with_taught(
+        shared.gated(shared.read_settings(config_file).resolver, image_domain, any_domain), taught
+    )
     if files["grounder"] is None and (image_domain is not None or any_domain):
         raise click.UsageError("--image-domain and --any-domain need --grounder")
     resolutions, made = _resolve_files(instructions, files, config, chosen, out, force)
     for resolution in resolutions:
-        print_resolution(resolution, as_json)
+        shared.print_resolution(resolution, as_json)
     if view and made is not None:
         from spatial_vlm_ros.output import scene_3d
         from spatial_vlm_ros.output.annotated_image import content_from
@@ -124,7 +105,7 @@ def resolve(instructions: tuple[str, ...], frames: Path | None, as_json: bool, o
         frame, answered = made
         content = content_from(frame, answered.detections, resolution, config, answered.scene)
         scene_3d.show(scene_3d.mesh_of(frame, content), f"{resolution.status.value}: {resolution.instruction}")
-    sys.exit(ANSWERED if all(resolution.status in ANSWERS for resolution in resolutions) else REFUSED)
+    sys.exit(shared.ANSWERED if all(resolution.status in ANSWERS for resolution in resolutions) else shared.REFUSED)
 
 
 def _resolve_files(
@@ -140,7 +121,7 @@ def _resolve_files(
     from spatial_vlm_ros.resolver import Resolver
     from spatial_vlm_ros.spatial.dialogue import refusal
 
-    check_frame_files(files)
+    shared.check_frame_files(files)
     named = [files["detections"] is not None, files["grounder"] is not None]
     if all(named) or not (any(named) or config.decision.taught):
         raise click.UsageError("give either --detections or --grounder, or --taught")
@@ -149,14 +130,14 @@ def _resolve_files(
     try:
         options = parse_options(files["grounder_options"] or "")
         grounder = load_grounder(files["grounder"], options) if files["grounder"] is not None else None
-        frame, detections = read_frame_files(files)
+        frame, detections = shared.read_frame_files(files)
     except SpatialVlmError as error:
         return [refusal(words, error) for words in instructions], None
     observed = Resolver(config, grounder).look_at(frame, detections)
     answers = [observed.ask(words, chosen) for words in instructions]
     answered = answers[-1]
     if out is not None:
-        write_image(out, frame, answered.detections, answered.resolution, config, answered.scene, force=force)
+        shared.write_image(out, frame, answered.detections, answered.resolution, config, answered.scene, force=force)
     return [each.resolution for each in answers], (frame, answered)
 
 
@@ -172,14 +153,14 @@ def _resolve_frames(
             case, resolution = one.case, one.resolution
             count += 1
             if as_json:
-                print_resolution(resolution, as_json)
+                shared.print_resolution(resolution, as_json)
             else:
-                say_answer(case.frame, case.instruction, resolution)
+                shared.say_answer(case.frame, case.instruction, resolution)
                 if resolution.status in FAILURES:  # not about words and objects: print what to fix
-                    say(f"    {resolution.message}")
+                    shared.say(f"    {resolution.message}")
             if place is not None and one.frame is not None:
-                path = place / f"{case.frame}_{slug(case.instruction)}.png"
-                write_image(path, one.frame, one.detections, resolution, resolver.config, one.scene, force=True)
+                path = place / f"{case.frame}_{shared.slug(case.instruction)}.png"
+                shared.write_image(path, one.frame, one.detections, resolution, resolver.config, one.scene, force=True)
         if count == 0:
             repair = 'write one line for each instruction: {"frame": "f001", "instruction": "the cup"}'
             raise FileError(folder / "cases.jsonl", "it contains no case", repair)

@@ -31,6 +31,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spatial_vlm_ros.errors import FileError, InputError, TransformError
+from spatial_vlm_ros.files.documents import parse_yaml
 from spatial_vlm_ros.files.images import decode_file, read_npy
 from spatial_vlm_ros.files.reading import MIB, inside, member, read_bytes
 from spatial_vlm_ros.files.writing import changed_folder, write_bytes, write_text
@@ -67,6 +68,8 @@ _ALIKE = 0.75  # share of characters from which a field is a known one misspelle
 _UNIT = 1e-3  # most by which the length of a direction differs from 1
 _FORM = "fix the file; docs/tutorials/own_image.md shows its format"
 _READABLE = "use a JSON file of the documented format"
+# Names that camera_calibration_parsers writes (image_common, parse_yml.cpp); matrices are in their `data`.
+_CALIBRATION = {"image_width": "width", "image_height": "height", "camera_matrix": "k", "distortion_coefficients": "d"}
 _T = TypeVar("_T")
 
 
@@ -113,7 +116,7 @@ def read_frame(
 
     `base_T_camera` has the colour camera's frame as child, `camera_T_speaker`, of the person who speaks, as parent.
     """
-    info = _json(camera_info, _CameraInfo)
+    info = _camera_info(camera_info)
     camera, frame_id = _camera(camera_info, info), info.frame_id
     this = "use the camera_info of this image"
     colour = read_rgb(rgb)
@@ -182,9 +185,25 @@ def read_depth(path: str | Path) -> Depth:
 
 
 def read_camera_info(path: str | Path) -> tuple[PinholeCamera, str]:
-    """Read intrinsics, with the fields of sensor_msgs/CameraInfo, and the frame id of the image."""
-    info = _json(path, _CameraInfo)
+    """Read intrinsics, with the fields of sensor_msgs/CameraInfo, and the frame id of the image.
+
+    From JSON, or YAML: of `camera_calibration` or as `ros2 topic echo --once` prints the message.
+    """
+    info = _camera_info(path)
     return _camera(path, info), info.frame_id
+
+
+def _camera_info(path: str | Path) -> _CameraInfo:
+    if Path(path).suffix.lower() not in (".yaml", ".yml"):
+        return _json(path, _CameraInfo)
+    message, _, _ = read_bytes(path, _READABLE, LARGEST_TYPED).partition(b"\n---")  # echo ends each message with it
+    told = parse_yaml(message, path, _READABLE)
+    found = {}
+    for name, value in told.items() if isinstance(told, dict) else ():
+        found[_CALIBRATION.get(name, name)] = value["data"] if isinstance(value, dict) and "data" in value else value
+    if isinstance(header := found.get("header"), dict):
+        found["frame_id"] = header.get("frame_id")
+    return decode_json(json.dumps(found, default=str, skipkeys=True).encode(), _CameraInfo, path)
 
 
 def _camera(path: str | Path, info: _CameraInfo) -> PinholeCamera:

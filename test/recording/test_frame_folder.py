@@ -235,6 +235,46 @@ def test_intrinsics_may_be_three_rows_and_carry_a_model(tmp_path: Path) -> None:
     assert (camera.distortion_model, camera.D, frame_id) == ("equidistant", (0.1, 0, 0, 0), "cam")
 
 
+CALIBRATED = """\
+image_width: 640
+image_height: 480
+camera_name: narrow_stereo
+camera_matrix:
+  rows: 3
+  cols: 3
+  data: [500., 0., 320., 0., 501.5, 240., 0., 0., 1.]
+distortion_model: plumb_bob
+distortion_coefficients:
+  rows: 1
+  cols: 5
+  data: [0.1, -0.2, 0.001, 0.0, 0.0]
+"""
+ECHOED = """\
+header:
+  stamp: {sec: 1, nanosec: 2}
+  frame_id: cam
+height: 480
+width: 640
+distortion_model: plumb_bob
+d: [0.1, -0.2, 0.001, 0.0, 0.0]
+k: [500.0, 0.0, 320.0, 0.0, 501.5, 240.0, 0.0, 0.0, 1.0]
+roi: {x_offset: 0, do_rectify: false}
+---
+"""
+
+
+@pytest.mark.parametrize(("text", "frame"), [(CALIBRATED, "camera_color_optical_frame"), (ECHOED, "cam")])
+def test_intrinsics_come_from_the_yaml_of_a_calibration_or_of_the_topic(tmp_path: Path, text: str, frame: str) -> None:
+    path = tmp_path / "ost.yaml"
+    path.write_text(text)
+    camera, frame_id = read_camera_info(path)
+    assert (camera.width, camera.height, camera.K[1, 1], camera.D[1], frame_id) == (640, 480, 501.5, -0.2, frame)
+    for wrong, place in ((text.replace("640", "wide"), r"\$.width"), ("- 1", "width"), ("{", "YAML")):
+        path.write_text(wrong)
+        with pytest.raises(FileError, match=place):
+            read_camera_info(path)
+
+
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "null", '{"width": NaN}', '{"width": 64}', "\udcff", '{"x": ' + "[" * 100_000]
 )
