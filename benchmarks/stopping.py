@@ -309,9 +309,9 @@ def begun(stack: Watched, phase: str, by_command: bool, later: float = 0.0) -> P
 def trial(stack: Watched, name: str, phase: str) -> Record:
     """Run one event in one phase: seconds to standstill, and the client's result."""
     later = random.uniform(0.0, PLANNED if phase == "plan" else 0.0 if phase in GRIPS else LATER)
-    picking = begun(stack, phase, name == "client killed", later)
-    if name == "Stop of the page":
+    if name == "Stop of the page":  # before, for the phase may end while it opens
         stack.open_page()
+    picking = begun(stack, phase, name == "client killed", later)
     held, opening = phase in HOLDS, stack.gripper[-1]
     moved_at, goals = time.monotonic(), len(stack.taken)
     EVENTS[name].act(stack, picking)
