@@ -80,7 +80,9 @@ class _QuestionReader(SlotReader):
         comma = next((i for i, word in enumerate(words) if word.kind == "comma"), len(words))
         if first in ("which", "what") and words[comma + 1 :] and words[comma + 1].text in lexicon.PURE_VERBS:
             return None  # "which can is in the basket, get it out"
-        if first == "anything" and not self.later:  # "anything left in the box?"
+        if (
+            first == "anything" and not self.later and words[1:2] and words[1].text not in ("but", "except")
+        ):  # "anything left in the box?"
             words = [*self.written(words[0], "is", "there"), *words]
         second = words[1].text if len(words) > 1 else ""
         if second.endswith("'s") and (first == "how" or (first, second) == ("which", "one's")):  # "how far's the cup?"

@@ -453,7 +453,10 @@ def _replaced(words: list[Word], first: int, before: int, after: int, denies: bo
         cut = determiners[0] if alone else None
         one = next((n for n, word in enumerate(rest) if word.text == "one"), None)
         if one and words[before - 1].text != "one" and "DET" not in seen.peek(before - 1):
-            rest[one] = replace(rest[one], text=words[before - 1].text)
+            denied = SETS.denying.intersection(texts[before:after]) - SETS.refining
+            described = alone and one == 1 and not denied  # "the red cup, I mean the one on the tray" is red
+            noun = words[determiners[0] + 1 : before] if described else words[before - 1 : before]
+            rest[one : one + 1] = [replace(rest[one], text=word.text) for word in noun]
         it = next((n for n, word in enumerate(rest) if word.text in ("it", "them")), 0)
         if alone and it and Lookahead(rest).peek(it - 1) & {"REL"}:  # "the coke, no, the sprite next to it"
             rest[it : it + 1] = words[determiners[0] : before]

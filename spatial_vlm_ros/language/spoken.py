@@ -83,14 +83,18 @@ def _commands(words: list[Word], roles: Sequence[WordRole]) -> Iterator[_Kept]:
 
 
 def _with_dictated_signs(words: Sequence[Word]) -> list[Word]:
-    """The words with signs for those that were dictated ("comma", "full stop"), and for "just" before an order."""
-    said, seen = list[Word](), Lookahead(list(words))
+    """The words with signs for those that were dictated ("comma", "full stop"), for "just" and before "can you"."""
+    said, seen, texts = list[Word](), Lookahead(list(words)), [word.text for word in words]
     for i, word in enumerate(words):
         if word.text == "stop" and said and said[-1].text == "full":
             said[-1] = replace(said[-1], text=".", end=word.end, kind="stop")
         elif word.text == "comma" or (said and word.text == "just" and "VERB" in seen.peek(i + 1)):
             said.append(replace(word, text=",", kind="comma"))  # "don't touch the cup just take the plate"
         else:
+            follows = " ".join(texts[i + (word.text == "so") :][:2])
+            asks = follows in SETS.requesting or (word.text == "so" and follows.startswith("please "))
+            if asks and len(said) > 1 and said[-1].kind == "word" and said[-1].text not in SETS.links:
+                said.append(replace(word, text=",", kind="comma", end=word.start))  # "I'm thirsty can you pass the cup"
             said.append(word)
     return said
 

@@ -128,6 +128,8 @@ class Tagger(relating.RelationTagger):
             return None
         if text in lexicon.VERBS_BEFORE_ARTICLES and not follows & SETS.openers:
             return None
+        if text == "unload" and not SETS.emptied.intersection(self.texts[after:]):  # "unload the bin" takes no bin
+            return ("OUTSIDE", None)
         if text in lexicon.WISHED and self.last("VERB") is not None and self.previous() == "COMMA":
             return ("OUTSIDE", None)  # "take the mugs, we need the space" may be a reason
         if self.forbids and self.opens(after):
@@ -427,6 +429,8 @@ class Tagger(relating.RelationTagger):
     def _unknown(self, i: int) -> tuple[str, object]:
         """Kind and value of a word that no phrase of the tables accepts here."""
         text = self.words[i].text
+        if text in SETS.without_object and self.at_start and (self.relating(i + 1) or self.tail[i + 1]):
+            return "UNKNOWN_VERB", text  # "look inside the box"
         if text[0].isdecimal():
             ordinal = _DIGIT_ORDINAL.fullmatch(text)
             if ordinal:
@@ -443,6 +447,10 @@ class Tagger(relating.RelationTagger):
             return "SIGNED", None
         kinds = self.matches(i)[-1].kinds if self.matches(i) else {}
         return self._fallback(i, kinds), text
+
+    def is_side_alone(self, i: int) -> bool:
+        """True if nothing but a side, or a superlative, is at `i`."""
+        return bool(self.peek(i) & {"SIDE", "SUP"}) and self.tail[i + self.matches(i)[0].length]
 
     def lacks_unit(self, after: int) -> bool:
         """True if a number counts nothing, and a relation that may take a distance follows ("5 left of the box")."""
@@ -481,7 +489,7 @@ class Tagger(relating.RelationTagger):
             return "NOUN"
         if kinds.keys() <= {"FORBID", "FORBID_GERUND"}:  # "the can not behind the cup"
             return self._open_class(i, text)
-        if text in SETS.sides_alone and self.previous() == "NOUN":
+        if text in SETS.sides_alone and (self.previous() == "NOUN" or self.relating(i + 1)):  # "the left over pizza"
             return "OUTSIDE"
         if ending and kinds and is_participle(text) and not kinds.keys() & {"COMPOUND", "ADJNOUN"}:
             return "PARTICIPLE"
@@ -531,7 +539,9 @@ _ROWS: dict[str, Callable[[Tagger, words.PhraseMatch], relating.Verdict]] = {
     "FORBID": lambda t, f: t.forbids_verb(f.after, "VERB"),
     "FORBID_GERUND": lambda t, f: t.forbids_verb(f.after, "GERUND"),
     "INTENSIFIER": lambda t, f: (
-        t.relating(f.after) or (f.text in lexicon.DEGREES and bool(t.peek(f.after) & {"ADJ", "ADJNOUN", "SUP"}))
+        "OUTSIDE"  # "a bit further to the left": how far is not said
+        if t.at_start and f.text in SETS.a_little and t.is_side_alone(f.after)
+        else t.relating(f.after) or (f.text in lexicon.DEGREES and bool(t.peek(f.after) & {"ADJ", "ADJNOUN", "SUP"}))
     ),
     "IS NOT": lambda t, _: "THATIS NOT" if t.continues() else "IS NOT",
     # "do not touch the box" is an order; "the cups do not touch the box" is a statement
