@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-MOST = 0.7  # s of silence that count, however late signs of life have been
+MOST = 0.9  # s of silence that count, however late signs of life have been
 _SLOWER = 3.0  # times the slowest of the last signs of life
 _REMEMBERED = 100  # signs of life
 _HELD_UP = 0.06  # s: if two looks are further apart, the listener itself was delayed, and the rest does not count

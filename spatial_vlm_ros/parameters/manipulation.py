@@ -304,7 +304,7 @@ class MotionConfig(Bounded):
         0.35,
         "0.1 to 60 s",
         "a planner without heartbeats that does not answer get_scene for this long during execution, or for three "
-        "times its slowest answer (at most 0.7 s), counts as dead, and the arm is stopped",
+        "times its slowest answer (at most 0.9 s), counts as dead, and the arm is stopped",
     )
     gripper_scale: float = parameter(
         1.0,
