@@ -62,7 +62,6 @@ ACCURACY = {
 }
 ALONE = {
     "arm_on_others": Part(("--n", "0"), (*_ARM, "mujoco"), slow=True, package=_RESEARCH),
-    "arm_seeds": Part(("--n", "1"), (*_ARM, *_LIVE), slow=True),
     "believed": Part(()),
     "evidence_limits": Part(("--frames", "1"), slow=True),
     "familiarity": Part(("--worlds", "1"), ("mujoco", "onnxruntime"), slow=True),
@@ -89,7 +88,6 @@ ALONE = {
     "soak": Part(("--minutes", "0.1"), _LIVE, slow=True),
     "stopping": Part(("--n", "1", "--phases", "reach", "--events", "cancel"), (*_ARM, *_LIVE), slow=True),
     "taught": Part(("--frames", "2", *_ONCE), slow=True),
-    "unnamed": Part(("--worlds", "1"), (*_ARM, "mujoco"), slow=True),
     "watching": Part(("--clean", "1", "--intrusions", "1", "--every", "2"), (*_ARM, "mujoco"), slow=True),
 }
 PARTS = {**SPEED, **ACCURACY, **ALONE}

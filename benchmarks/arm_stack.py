@@ -298,4 +298,4 @@ def reap(process: subprocess.Popen[bytes]) -> None:
 
 def log_folder() -> Path:
     """Folder for the processes' output."""
-    return Path(tempfile.mkdtemp(prefix="arm_seeds_"))
+    return Path(tempfile.mkdtemp(prefix="arm_stack_"))

@@ -85,6 +85,9 @@ def arguments() -> dict[str, dict[str, Any]]:
         "respawn": _argument(
             "true", "restart a node that crashes or is killed; false = stop everything with it", ["true", "false"]
         ),
+        "tracking": _argument(
+            "false", "follow all objects, and the target of an answer, at camera rate", ["true", "false"]
+        ),
         "rviz": _argument("false", "show the answers in RViz", ["true", "false"]),
     }
 
@@ -94,7 +97,7 @@ def _argument(default: str, description: str, choices: list[str] | None = None) 
 
 
 def nodes(context: LaunchContext) -> list[Node]:
-    """The resolver, wired to its camera; RViz where it is wanted."""
+    """The resolver, wired to its camera; the tracker, and RViz, where they are wanted."""
     said = context.launch_configurations
     camera = wiring.camera(SHARE, said)
     parameters = {
@@ -103,8 +106,9 @@ def nodes(context: LaunchContext) -> list[Node]:
         **wiring.renamed(said),
     }
     remappings = [*camera.remappings, ("detections", said["detections_topic"])]
-    resolver = actions.node("resolver", said, parameters, [wiring.parameter_file(said)], remappings)
-    return [resolver, _rviz(said)] if said["rviz"] == "true" else [resolver]
+    names = ["resolver", "tracker"] if said["tracking"] == "true" else ["resolver"]
+    started = [actions.node(name, said, parameters, [wiring.parameter_file(said)], remappings) for name in names]
+    return [*started, _rviz(said)] if said["rviz"] == "true" else started
 
 
 def _rviz(said: dict[str, str]) -> Node:

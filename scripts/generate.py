@@ -37,6 +37,7 @@ from spatial_vlm_ros.parameters import (
     ResolverConfig,
     SimArmConfig,
     StreamConfig,
+    TrackerConfig,
 )
 from spatial_vlm_ros.types import FrameOfReference
 
@@ -157,6 +158,7 @@ def parameter_page() -> str:
         ("Streams", StreamConfig()),
         ("Node", NodeConfig()),
         ("Evidence", EvidenceConfig()),
+        ("Node tracker", TrackerConfig()),
         ("Node frame_player", PlayerConfig()),
         ("Node bag_player", BagConfig()),
         ("Node arm_planner", ArmPlannerConfig()),

@@ -13,6 +13,7 @@ CRASHED = 70
 """Exit code after an unexpected error; the launcher may start the node again (`launcher/supervisor.py`)."""
 NODES = {
     "resolver": main.resolver,
+    "tracker": main.tracker,
     "frame_player": main.frame_player,
     "bag_player": main.bag_player,
     "arm_planner": main.arm_planner,

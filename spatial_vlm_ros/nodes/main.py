@@ -146,6 +146,7 @@ def _end(node: Any, executor: Any, told: _Told) -> None:
 
 
 resolver = partial(_run, "perception.resolver", "ResolverNode", alive="resolve/alive")
+tracker = partial(_run, "perception.tracker", "TrackerNode")
 frame_player = partial(_run, "perception.frame_player", "FramePlayer")
 bag_player = partial(_run, "perception.bag_player", "BagPlayer")
 planner_gate = partial(_run, "arm.planner_gate", "PlannerGate", shared_memory=False)

@@ -19,6 +19,7 @@ from spatial_vlm_ros.parameters.nodes import (
     PlayerConfig,
     Settings,
     StreamConfig,
+    TrackerConfig,
     settings_from,
 )
 from spatial_vlm_ros.parameters.resolver import (
@@ -84,6 +85,7 @@ __all__ = [
     "Settings",
     "SimArmConfig",
     "StreamConfig",
+    "TrackerConfig",
     "WorkspaceConfig",
     "config_from",
     "planning_from",

@@ -110,6 +110,23 @@ class EvidenceConfig(Bounded):
 
 
 @dataclass(frozen=True)
+class TrackerConfig(Bounded, fixed=True):
+    """How the node `tracker` follows; it takes the resolver's parameters, too."""
+
+    names: str = option(
+        "", "with a grounder: what to look for besides what the last answer's words name, such as 'cup, red box'"
+    )
+    detection_period: float = parameter(
+        0.5,
+        "0.05 to 60 s",
+        "with a grounder: time from one detection to the next, or the grounder's own if that is longer",
+    )
+    kept: float = parameter(
+        2.0, "0.5 to 10 s", "how long images are kept for detections that come later; 30 images of 640×480 take 75 MB"
+    )
+
+
+@dataclass(frozen=True)
 class PlayerConfig(Bounded, fixed=True):
     """What the node `frame_player` plays as a camera: frame folders, or a simulated world."""
 

@@ -150,7 +150,7 @@ class PlannerGate(Node):
         self._image: Image | None = None
         self._description = ""
         self._proposal = self.create_publisher(ProposalMessage, "proposal", qos.ANSWERS)
-        self.create_subscription(Image, _ANNOTATED, self._on_image, qos.IMAGES)
+        self.create_subscription(Image, _ANNOTATED, partial(setattr, self, "_image"), qos.IMAGES)
         self.create_subscription(ParameterEvent, "/parameter_events", self._on_parameters, qos_profile_parameter_events)
         for form, topic, take, profile in (
             (String, self.resolve_topic_name(_DESCRIPTION), self._on_description, qos.DESCRIPTION),
@@ -438,9 +438,6 @@ class PlannerGate(Node):
         tip = self._tip()
         stays = is_at(tip, hand_over_pose(self._planning))
         return json.dumps(as_json(self._held.box(tip, self._planning.motion.planning_frame, stays)))
-
-    def _on_image(self, image: Image) -> None:
-        self._image = image
 
     def _on_parameters(self, event: ParameterEvent) -> None:
         goal, who = self._goal, endpoints_of(self, self.resolve_topic_name("resolve/alive"))

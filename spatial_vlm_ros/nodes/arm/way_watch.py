@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 from rclpy.node import Node
@@ -89,7 +90,7 @@ class WayWatch:
             info = config.watch_camera_info or f"{config.watch_depth.rpartition('/')[0]}/camera_info"
             self.topics += config.watch_depth, info
             node.create_subscription(Image, config.watch_depth, self._on_image, qos.images())
-            node.create_subscription(CameraInfo, info, self._on_info, qos.images())
+            node.create_subscription(CameraInfo, info, partial(setattr, self, "_info"), qos.images())
             for topic in dict.fromkeys(joint_states):
                 node.create_subscription(JointState, topic, self._on_joints, qos.images())
 
@@ -130,9 +131,6 @@ class WayWatch:
 
     def _on_image(self, message: Image) -> None:
         self._image = (message, time.monotonic())
-
-    def _on_info(self, message: CameraInfo) -> None:
-        self._info = message
 
     def _on_joints(self, message: JointState) -> None:
         stamp, names = stamp_of(message), tuple(message.name)

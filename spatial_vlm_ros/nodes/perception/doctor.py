@@ -33,8 +33,8 @@ from spatial_vlm_ros.nodes.client_node import Spinner, client_node, heard_descri
 from spatial_vlm_ros.nodes.goals import Jobs
 from spatial_vlm_ros.nodes.liveliness import UNKNOWN, endpoints_of, twins_around
 from spatial_vlm_ros.nodes.perception.frame_wait import FrameWait, Observer
+from spatial_vlm_ros.nodes.perception.inputs import form_of, hears_detections, topics_of
 from spatial_vlm_ros.nodes.perception.requests import ResolvingWorker
-from spatial_vlm_ros.nodes.perception.resolver import form_of, hears_detections, topics_of
 from spatial_vlm_ros.parameters import Settings
 from spatial_vlm_ros.resolver import Resolver
 from spatial_vlm_ros.streams import frame_assembler as roles

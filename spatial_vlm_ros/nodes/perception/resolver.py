@@ -17,9 +17,8 @@ from rclpy.duration import Duration
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, Imu, PointCloud2
+from sensor_msgs.msg import Image, PointCloud2
 from spatial_vlm_interfaces.action import ResolveInstruction
-from spatial_vlm_interfaces.msg import DetectionArray
 from spatial_vlm_interfaces.msg import Resolution as ResolutionMessage
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
@@ -34,6 +33,7 @@ from spatial_vlm_ros.nodes.liveliness import endpoints_of, told_to
 from spatial_vlm_ros.nodes.perception.evidence import EvidenceKeeper
 from spatial_vlm_ros.nodes.perception.grounder_keeper import GrounderKeeper
 from spatial_vlm_ros.nodes.perception.health import Health
+from spatial_vlm_ros.nodes.perception.inputs import form_of, hears_detections, topics_of
 from spatial_vlm_ros.nodes.perception.request_queue import RequestQueue
 from spatial_vlm_ros.nodes.perception.requests import InstructionRequest, RequestOutcome
 from spatial_vlm_ros.nodes.perception.side_outputs import IMAGE, OBJECTS, POINTS, REGION, SideOutputs
@@ -59,41 +59,6 @@ POLL = 0.02  # s: how often a waiting request checks the time
 DIAGNOSTICS_PERIOD = 1.0  # s
 LAST_BUNDLES = 2.0  # s to write queued evidence when the process ends
 SAID_AGAIN = 5.0  # s between two reports of an invalid message
-
-
-def hears_detections(settings: Settings) -> bool:
-    """Whether detections come from a topic."""
-    return not settings.node.grounder
-
-
-def topics_of(settings: Settings) -> dict[str, str]:
-    """Role → topic of every image stream in use; compressed ones have image_transport's names."""
-    node, suffix = settings.node, {"raw": "", "compressed": "/compressed", "compressedDepth": "/compressedDepth"}
-    topics = {
-        roles.RGB: roles.RGB + suffix[node.rgb_transport],
-        roles.DEPTH: roles.DEPTH + suffix[node.depth_transport],
-        roles.RGB_INFO: roles.RGB_INFO,
-    }
-    if not settings.streams.depth_registered:
-        topics[roles.DEPTH_INFO] = roles.DEPTH_INFO
-    if hears_detections(settings):
-        topics[roles.DETECTIONS] = roles.DETECTIONS
-    if settings.streams.imu:
-        topics[roles.IMU] = roles.IMU
-    return topics
-
-
-def form_of(role: str, settings: Settings) -> Any:
-    """Message class of an image stream."""
-    if role == roles.DETECTIONS:
-        own = settings.node.detections_type == "spatial_vlm_interfaces"
-        return DetectionArray if own else messages.message_class(messages.DETECTIONS_2D)
-    if role in (roles.RGB_INFO, roles.DEPTH_INFO):
-        return CameraInfo
-    if role == roles.IMU:
-        return Imu
-    transport = settings.node.rgb_transport if role == roles.RGB else settings.node.depth_transport
-    return Image if transport == "raw" else CompressedImage
 
 
 class ResolverNode(LifecycleNode):
