@@ -133,6 +133,19 @@ def test_an_arm_that_somebody_else_moves_is_not_moved(cell: DoubleCell) -> None:
     cell.asker.cancel(slowly)
 
 
+def test_an_arm_that_still_comes_to_rest_is_waited_for(cell: DoubleCell) -> None:
+    client = cell.client()
+    plan = planned(client, scene(), put=False)
+    aside = tuple(cell.hardware.positions(ARM))
+    cell.asker.send(FOLLOW, FollowJointTrajectory.Goal(trajectory=swing(to=0.2, takes=0.5, start=aside)))
+    until(lambda: cell.asker.last(FOLLOW) == GoalStatus.STATUS_SUCCEEDED, "it is aside")
+    aside = tuple(cell.hardware.positions(ARM))
+    cell.asker.send(FOLLOW, FollowJointTrajectory.Goal(trajectory=swing(to=-0.2, takes=2.5, start=aside)))
+    until(lambda: cell.hardware.speed() > 0.03, "it comes back")
+    cell.robot.hold(0.04)
+    client.execute(plan)
+
+
 def test_a_goal_of_somebody_else_that_replaces_ours_is_stopped_and_told(cell: DoubleCell) -> None:
     client = cell.client(controller_actions=FOLLOW)
     plan = slowed(planned(client, scene(), put=False), "reach", 4.0)

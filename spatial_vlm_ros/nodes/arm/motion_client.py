@@ -271,13 +271,21 @@ class MotionClient:
                 self._clear()
 
     def _check_start(self, step: PlanStep, told: Asked) -> None:
-        """Check by joint states that the arm stands at the start of a trajectory, to which a controller may jump."""
+        """Check by joint states that the arm stands at the start of a trajectory, to which a controller may jump.
+
+        An arm that still comes to rest is waited for: on a busy machine joint states are late.
+        """
         start = {} if step.trajectory is None else step.trajectory.start
+        soon = time.monotonic() + _SETTLES
 
         def there() -> bool:
             return self._beside.stand() is not Stand.MOVING and self._beside.beside(start)[0] <= _AT_START
 
-        self._execute.bridge.wait(Future(), _SETTLES, lambda: there() or told())
+        def ends() -> bool:
+            rests = self._beside.stand() is not Stand.MOVING
+            return there() or told() or (rests and time.monotonic() >= soon)
+
+        self._execute.bridge.wait(Future(), max(_SETTLES, self.config.motion.stand_timeout), ends)
         if there() or told():
             return
         away, joint = self._beside.beside(start)
