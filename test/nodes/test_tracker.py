@@ -105,3 +105,15 @@ def test_each_image_has_its_tracks_and_silence_is_said(watched: Watched) -> None
     assert stamps == sorted(stamps)
     del watched.told[:]
     watched.graph.until(lambda: any("no frame comes" in told.status[0].message for told in watched.told), "it is said")
+
+
+def test_its_own_grounder_finds_what_it_is_told_to_look_for(quiet: Graph, node: Callable[..., Started]) -> None:
+    node("frame_player", world="behind", detections=False).says("playing behind")
+    tracker = node(
+        "tracker", base_frame="base_link", names="cup, chick", grounder="simulator", grounder_options="world=behind"
+    )
+    tracks: list[Detection3DArray] = []
+    quiet.node.create_subscription(Detection3DArray, "tracks", tracks.append, qos.images("reliable"))
+    tracker.says("tracker is ready")
+    named = lambda: {one.results[0].hypothesis.class_id for one in tracks[-1].detections} if tracks else set()  # noqa: E731
+    quiet.until(lambda: {"cup", "chick"} <= named(), "cup and chicks are followed")

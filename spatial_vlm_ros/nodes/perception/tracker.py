@@ -68,7 +68,8 @@ class TrackerNode(Node):
         self._came, self._pause, self._ended = threading.Event(), threading.Event(), False
         self._counts: Counter[str] = Counter()
         self._grounder: WorkerGrounder | None = None
-        self._phrases: dict[NounPhrase, None] = {}  # what the grounder looks for
+        self._phrases: tuple[NounPhrase, ...] = ()  # what the grounder looks for, in the newest frame
+        self._newest: RgbdFrame | None = None
         self._threads = [threading.Thread(target=self._work, name="follow", daemon=True)]
 
     def start(self) -> None:
@@ -147,6 +148,7 @@ class TrackerNode(Node):
                     begun = time.perf_counter()
                     frame, _ = self._waiting.popleft().decode()
                     self._follower.see(frame)
+                    self._newest = frame
                     self._counts["frames followed"] += 1
                     self._counts["µs"] += int((time.perf_counter() - begun) * 1e6)
                     target, ended = self._follower.aimed()
@@ -199,17 +201,16 @@ class TrackerNode(Node):
 
         for words in instructions:
             with contextlib.suppress(SpatialVlmError):  # an answer's words may need its dialogue
-                self._phrases |= dict.fromkeys(phrases_of(understood(words)))
-        for old in list(self._phrases)[:-MOST_KEPT]:
-            del self._phrases[old]
+                named = dict.fromkeys((*phrases_of(understood(words)), *self._phrases))  # the newest first
+                self._phrases = tuple(named)[:MOST_KEPT]
 
     def _detect(self) -> None:
         """Detect in the newest image, again and again, until the node ends."""
         while not self._ended:
-            begun, frame = time.monotonic(), self._follower.frame(self._follower.newest_ns)
+            begun, frame = time.monotonic(), self._newest
             if frame is not None and self._phrases and self._grounder is not None:
                 try:
-                    found = self._grounder.ground(frame.rgb, tuple(self._phrases)).detections
+                    found = self._grounder.ground(frame.rgb, self._phrases).detections
                     self._found.append((frame.stamp_ns, lambda camera, found=found: found))  # noqa: ARG005
                     self._came.set()
                 except SpatialVlmError as error:
