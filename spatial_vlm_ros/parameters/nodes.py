@@ -117,12 +117,14 @@ class TrackerConfig(Bounded, fixed=True):
         "", "with a grounder: what to look for besides what the last answer's words name, such as 'cup, red box'"
     )
     detection_period: float = parameter(
-        0.5,
+        0.3,
         "0.05 to 60 s",
-        "with a grounder: time from one detection to the next, or the grounder's own if that is longer",
+        "detections sooner after the last ones are not taken; a grounder is asked as often as this",
     )
     kept: float = parameter(
-        2.0, "0.5 to 10 s", "how long images are kept for detections that come later; 30 images of 640×480 take 75 MB"
+        2.0,
+        "0.5 to 10 s",
+        "how long images are kept for detections and targets that come later; 30 images of 640×480 take 75 MB",
     )
 
 

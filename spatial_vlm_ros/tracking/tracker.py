@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from spatial_vlm_ros.errors import InputError
 from spatial_vlm_ros.geometry.depth import depth_noise
 from spatial_vlm_ros.geometry.segmentation import object_pixels
 from spatial_vlm_ros.parameters import DepthConfig
@@ -47,7 +48,7 @@ _LIKE = 0.1  # the worth of an equal label beside such a share
 _BINS = (12, 6)  # of hue and saturation
 _SEEN_WHOLE = 0.8  # visible fraction from which an object is measured anew
 _LOST_AFTER, _UNFOUND = 5, 6  # images without a sign; detected images without it although it shows
-_CONFIRMED = 2  # detections that make an object
+_CONFIRMED, _FORGOTTEN = 2, 60  # detections that make an object; s after which a lost one is forgotten
 _STEP, _ROUNDS, _PULL = 0.03, 3, 0.02  # metres, rounds and damping of meeting depth
 
 
@@ -69,7 +70,7 @@ class Track:
         state: FOLLOWED; HIDDEN: something is in front, or it is off the image, and its place is the last one; DOUBTED:
             it is itself or one of `candidates`; LOST: it is not where it was.
         position: (3,) centre of its volume, metres.
-        covariance: (3, 3) of the position, m².
+        covariance: (6, 6) of position and box, m² and rad².
         rotation: (3, 3) of its box.
         turned: (3, 3) rotation since it was first seen, by its motion alone.
         size: (3,) of its box, metres.
@@ -111,7 +112,8 @@ class _Body:
     area: float = 0.0  # m² of its detection
     rotation: Array = field(default_factory=lambda: np.eye(3))  # since it was last measured whole
     turned: Array = field(default_factory=lambda: np.eye(3))  # until then
-    box: Array = field(default_factory=lambda: np.eye(3))  # rotation of its box then
+    box: Array = field(default_factory=lambda: np.eye(3))  # rotation of its box then, and its covariance, rad²
+    box_spread: Array = field(default_factory=lambda: np.eye(3))
     anchors: Array = field(default_factory=lambda: np.empty((0, 3)))  # of its points, from the position, unturned
     pixels: Array = field(default_factory=lambda: np.empty((0, 2)))  # of its points now; NaN = not followed
     samples: Array = field(default_factory=lambda: np.empty((0, 3)))  # of its surface, as `anchors`
@@ -135,9 +137,11 @@ class _Body:
         return self.anchors @ self.rotation.T + self.position
 
     def track(self, stamp_ns: int) -> Track:
+        covariance = np.zeros((6, 6))
+        covariance[:3, :3], covariance[3:, 3:] = self.covariance, self.box_spread
         state = TrackState.DOUBTED if self.candidates and self.state is not TrackState.LOST else self.state
         return Track(
-            self.id, self.label, state, self.position, self.covariance, self.rotation @ self.box,
+            self.id, self.label, state, self.position, covariance, self.rotation @ self.box,
             self.rotation @ self.turned, self.size, stamp_ns, self.seen_ns, tuple(sorted(self.candidates)),
             self.detection,
         )  # fmt: skip
@@ -280,10 +284,10 @@ class Tracker:
     # ------------------------------------------------------------------------------------------------- detections
 
     def detected(self, scene: Scene) -> tuple[Track, ...]:
-        """Take the objects that were found in the image that `follow` has just had."""
+        """Take the objects that were found in the image that `follow` has just had; InputError for another one."""
         view, bodies = self.moment.view, list(self.moment.bodies)
         if view is None or scene.frame.stamp_ns != view.frame.stamp_ns:
-            raise ValueError("detections of another image than the last one")
+            raise InputError("detections", "those of another image", "those of the image that was followed last")
         found = [_Found.of(obj, view) for obj in scene.objects if len(obj.points) >= _FEWEST]
         votes = np.array([[one.votes(body) for one in found] for body in bodies]).reshape(len(bodies), len(found))
         named = [[one.obj.detection.label == body.label for one in found] for body in bodies]
@@ -295,7 +299,7 @@ class Tracker:
         rest = [i for i in range(len(bodies)) if i not in given]
         # A detection on which an object is followed already shows that object again, in part: it is nobody else's.
         left = [j for j in range(len(found)) if j not in given.values() and not (votes[:, j] >= _SOME).any()]
-        doubts = _assign(bodies, rest, found, left, given)
+        doubts, either = _assign(bodies, rest, found, left, given)
         again = [bodies[i].id for i in given if bodies[i].unseen_ns]
         for i, body in enumerate(bodies):
             if i in given:
@@ -309,9 +313,11 @@ class Tracker:
             label, size = one.obj.detection.label, one.obj.box.size
             body = _Body(f"t{next(self._numbers)}", label, one.place, one.spread, size, view.frame.stamp_ns, one.look)
             twins = [o.id for o in bodies if body.is_twin(o) and o.unseen_ns and o.times >= _CONFIRMED]  # out of sight
+            twins += [name for name, other in either if other == j]
             bodies = _in_doubt([*bodies, _taken(body, one, view)], (), [(body.id, twin) for twin in twins])
-        if len(bodies) > MOST:
-            bodies = sorted(bodies, key=lambda body: body.seen_ns)[-MOST:]
+        old_ns = view.frame.stamp_ns - _FORGOTTEN * SECOND
+        bodies = [body for body in bodies if body.state is not TrackState.LOST or body.seen_ns > old_ns]
+        bodies = sorted(bodies, key=lambda body: body.seen_ns)[-MOST:]
         self.moment = Moment(tuple(bodies), view)
         return self.tracks()
 
@@ -362,7 +368,8 @@ def _in_doubt(bodies: list[_Body], again: Sequence[str], pairs: Sequence[tuple[s
     pairs = list(pairs)
     for body in (body for body in bodies if body.id in again):
         for other in bodies:
-            if (other.unseen_ns or other.absent[1] > body.absent[0]) and body.is_twin(other):
+            away = other.unseen_ns or other.absent[1] > body.absent[0]
+            if away and other.times >= _CONFIRMED and body.is_twin(other):
                 pairs.append((body.id, other.id))
     for one, twin in pairs:
         doubts[one].add(twin)
@@ -372,12 +379,14 @@ def _in_doubt(bodies: list[_Body], again: Sequence[str], pairs: Sequence[tuple[s
 
 def _assign(
     bodies: Sequence[_Body], rest: Sequence[int], found: Sequence[_Found], left: Sequence[int], given: dict[int, int]
-) -> list[tuple[str, str]]:
-    """Give bodies the detections that fit by place and look; returns who is in doubt: other choices are nearly as good.
+) -> tuple[list[tuple[str, str]], list[tuple[str, int]]]:
+    """Give bodies the detections that fit by place and look; the costs are negative log-likelihoods.
 
-    The costs are negative log-likelihoods.
+    Returns:
+        Who is in doubt because another choice is nearly as good: two bodies, or a body and another detection.
     """
     doubts: list[tuple[str, str]] = []
+    either: list[tuple[str, int]] = []
     whole = np.full((len(rest), len(left) + len(rest)), _NEW)
     whole[:, : len(left)] = _NEVER
     for a, i in enumerate(rest):
@@ -392,13 +401,17 @@ def _assign(
     for a, b in zip(rows.tolist(), columns.tolist(), strict=True):
         if b >= len(left):
             continue
-        given[rest[a]] = left[b]
         other = whole.copy()
         other[a, b] = _NEVER
         r, c = linear_sum_assignment(other)
-        if other[r, c].sum() - whole[rows, columns].sum() < _ODDS:
+        if other[r, c].sum() - whole[rows, columns].sum() >= _ODDS:
+            given[rest[a]] = left[b]
+        elif b in c or c[a] < len(left):
+            given[rest[a]] = left[b]
             doubts += [(bodies[rest[a]].id, bodies[rest[x]].id) for x in np.flatnonzero(c == b).tolist() if x != a]
-    return doubts
+            either += [(bodies[rest[a]].id, left[n]) for n in c[a : a + 1].tolist() if n < len(left)]
+        # otherwise it may as well be new: its id is, and the twin that is not found is its candidate
+    return doubts, either
 
 
 def _taken(body: _Body, found: _Found, view: PosedView) -> _Body:
@@ -413,7 +426,7 @@ def _taken(body: _Body, found: _Found, view: PosedView) -> _Body:
                    state=TrackState.FOLLOWED, detection=obj.detection.id)  # fmt: skip
     if not whole and len(body.samples):
         return body
-    gain = covariance @ np.linalg.inv(covariance + found.spread)
+    turn, gain = view.world_T_camera.rotation, covariance @ np.linalg.inv(covariance + found.spread)
     position = position + gain @ (found.place - position)
     surface = obj.points[:: max(1, len(obj.points) // _SAMPLES)].astype(np.float64)
     samples = view.world_T_camera.apply(surface)
@@ -424,7 +437,8 @@ def _taken(body: _Body, found: _Found, view: PosedView) -> _Body:
     return replace(
         body, position=position, covariance=(np.eye(3) - gain) @ covariance, size=obj.box.size, area=found.area,
         look=found.look if not len(body.samples) else 0.8 * body.look + 0.2 * found.look,
-        turned=body.rotation @ body.turned, rotation=np.eye(3), box=view.world_T_camera.rotation @ obj.box.axes,
+        turned=body.rotation @ body.turned, rotation=np.eye(3), box=turn @ obj.box.axes,
+        box_spread=turn @ obj.covariance[3:, 3:] @ turn.T,
         samples=samples - position, colours=view.frame.rgb[at[:, 1], at[:, 0]].astype(np.float32), shown=at,
         pixels=pixels[good], anchors=points[good] - position,
     )  # fmt: skip

@@ -165,11 +165,28 @@ def test_one_that_comes_while_a_twin_is_hidden_may_be_either(scene: Sequenced) -
     assert scene.now("right").is_sure
 
 
-def test_time_that_jumps_back_forgets_all(scene: Sequenced) -> None:
+def test_one_of_two_that_come_where_a_lost_twin_may_be_is_no_sure_match(scene: Sequenced) -> None:
+    scene.play(EVERY, lambda _: (CANS[1], BOX))
+    assert scene.now("left").state is LOST
+    new = [Body(f"new{n}", "can", CAN, (y, 0.12 + y, 0.0), "red") for n, y in enumerate((-0.05, 0.06))]
+    scene.play(3 * EVERY, lambda _: (CANS[1], BOX, *new))
+    assert not scene.now("left").is_sure
+    assert scene.now("right").is_sure
+
+
+def test_time_that_jumps_back_forgets_all_and_uses_no_id_again(scene: Sequenced) -> None:
     scene.count, scene.late, before = 0, [], set(scene.names.values())
     scene.play(3, lambda _: (*CANS, BOX))
     assert scene.follower.tracks == ()
-    assert before
+    scene.play(2 * EVERY, lambda _: (*CANS, BOX))
+    assert len(scene.follower.tracks) == 3
+    assert before.isdisjoint(track.id for track in scene.follower.tracks)
+
+
+def test_detections_older_than_the_last_taken_do_not_undo_them(scene: Sequenced) -> None:
+    ids = {track.id for track in scene.follower.tracks}
+    assert not scene.follower.found(1 + 2 * 1_000_000_000 // RATE, ())
+    assert {track.id for track in scene.follower.tracks} == ids
 
 
 def test_detections_of_an_image_that_is_not_kept_are_not_taken(scene: Sequenced) -> None:
@@ -180,10 +197,12 @@ def test_the_target_of_an_answer_is_the_track_that_is_there_and_moves_with_it_un
     scene: Sequenced,
 ) -> None:
     now, stamp = scene.now("left"), scene.follower.newest_ns
-    spread, upright, above = np.eye(3) * 1e-4, np.eye(3), np.array((0.0, 0.0, 0.05))
+    spread, upright, above = np.eye(6) * 1e-4, np.eye(3), np.array((0.0, 0.0, 0.05))
     between = (now.position + scene.now("right").position) / 2
     assert scene.follower.aim(stamp, "can", between, upright, spread) is None
     assert scene.follower.aimed() == (None, "")
+    assert scene.follower.aim(stamp - 10**10, "can", now.position, upright, spread) is None, "its image is not kept"
+    assert scene.follower.aim(stamp, "", now.position, upright, spread) is not None
     target = scene.follower.aim(stamp, "can", now.position + above, upright, spread)
     assert target is not None
     assert target.track == now.id
@@ -192,6 +211,7 @@ def test_the_target_of_an_answer_is_the_track_that_is_there_and_moves_with_it_un
     assert placement is not None
     assert not ended
     assert np.linalg.norm(placement[0] - (scene.truth["left"] + above)) < 0.015
+    assert (np.diag(placement[2])[:3] > 1e-4).all(), "the answer's own uncertainty stays"
     scene.play(8, lambda _: (CANS[1], BOX))
     assert scene.follower.aimed() == (None, f"{now.id} is lost")
     assert scene.follower.aimed() == (None, "")

@@ -22,30 +22,30 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from vision_msgs.msg import BoundingBox3D, Detection3D, Detection3DArray, ObjectHypothesis, ObjectHypothesisWithPose
 
-from spatial_vlm_ros.errors import SpatialVlmError
+from spatial_vlm_ros.errors import InputError, SpatialVlmError
 from spatial_vlm_ros.geometry.rotation import matrix_from_quaternion_xyzw, quaternion_xyzw_from_matrix
 from spatial_vlm_ros.nodes import messages, parameters, qos
 from spatial_vlm_ros.nodes.goals import Jobs
 from spatial_vlm_ros.nodes.perception.inputs import form_of, hears_detections, topics_of
 from spatial_vlm_ros.parameters import TrackerConfig
 from spatial_vlm_ros.perception import parse_options
+from spatial_vlm_ros.perception.domain import check_domain
 from spatial_vlm_ros.printable import printable
 from spatial_vlm_ros.streams import frame_assembler as roles
 from spatial_vlm_ros.streams.decoding import found_of
 from spatial_vlm_ros.streams.frame_assembler import FrameAssembler, PendingFrame
 from spatial_vlm_ros.tracking.follower import Placement, SceneFollower
 from spatial_vlm_ros.tracking.tracker import Track, TrackState
-from spatial_vlm_ros.types import Detection, NounPhrase, Pose, RgbdFrame, Status
+from spatial_vlm_ros.types import Detection, NounPhrase, Pose, RgbdFrame
 
 if TYPE_CHECKING:
     from spatial_vlm_ros.perception.worker import WorkerGrounder
 
-ANSWERS = "resolution"
+ANSWERS, TARGET = "resolution", "target"
 MOST_WAITING, MOST_KEPT = 3, 30  # frames that wait to be followed; detections and answers; older ones are dropped
 DIAGNOSTICS_PERIOD = 1.0  # s
 SAID_AGAIN = 5.0  # s between two reports of the same kind
 _JOIN = 5.0  # s for the thread to end
-_TURNED = 0.1  # rad²: that of a rotation is not estimated
 
 
 Found = Callable[..., tuple[Detection, ...]]
@@ -64,7 +64,8 @@ class TrackerNode(Node):
         self._put = Jobs(self, failed=self._unexpected).put
         self._waiting: deque[PendingFrame] = deque(maxlen=MOST_WAITING)
         self._found: deque[tuple[int, Found]] = deque(maxlen=MOST_KEPT)
-        self._answers: deque[ResolutionMessage] = deque(maxlen=MOST_KEPT)
+        self._targets: deque[PoseWithCovarianceStamped] = deque(maxlen=MOST_KEPT)
+        self._labels: dict[int, str] = {}  # of the last answer's target, by its stamp
         self._came, self._pause, self._ended = threading.Event(), threading.Event(), False
         self._counts: Counter[str] = Counter()
         self._grounder: WorkerGrounder | None = None
@@ -88,6 +89,7 @@ class TrackerNode(Node):
                 settings.node.grounder, parse_options(settings.node.grounder_options), *limits
             )
             self._grounder.start()
+            check_domain(self._grounder, settings.resolver.domain_gate)
             self._look_for(f"the {name.strip()}" for name in self._config.names.split(",") if name.strip())
             self._threads.append(threading.Thread(target=self._detect, name="detect", daemon=True))
         self._follower = SceneFollower(settings.resolver.depth, settings.resolver.lift, self._config.kept)
@@ -100,7 +102,8 @@ class TrackerNode(Node):
             self.create_subscription(form_of(role, settings), topic, partial(self._on_message, role), profile)
         for role, profile in ((roles.TRANSFORMS, qos.TRANSFORMS), (roles.STATIC_TRANSFORMS, qos.STATIC_TRANSFORMS)):
             self.create_subscription(TFMessage, role, partial(self._on_message, role), profile)
-        self.create_subscription(ResolutionMessage, ANSWERS, partial(self._on_message, ANSWERS), qos.ANSWERS)
+        for form, role in ((ResolutionMessage, ANSWERS), (PoseWithCovarianceStamped, TARGET)):
+            self.create_subscription(form, role, partial(self._on_message, role), qos.ANSWERS)
         self.create_timer(DIAGNOSTICS_PERIOD, self._report, clock=Clock(clock_type=ClockType.STEADY_TIME))
         for thread in self._threads:
             thread.start()
@@ -126,8 +129,12 @@ class TrackerNode(Node):
         try:
             if role == roles.DETECTIONS:
                 self._found.append((roles.stamp_of(message), partial(found_of, message, config=self._settings.streams)))
+            elif role == TARGET:
+                self._targets.append(message)
             elif role == ANSWERS:
-                self._answers.append(message)
+                if message.target:
+                    self._labels = {roles.stamp_of(message): message.target[0].label}
+                    self._look_for([message.instruction])
             else:
                 self._assembler.add(role, message, now_ns)
                 while (pending := self._assembler.take(0, now_ns)) is not None:
@@ -156,40 +163,43 @@ class TrackerNode(Node):
                         self._put(partial(self.get_logger().warning, printable(f"tracked_target ends: {ended}")))
                     self._put(partial(self._publish, frame, self._follower.tracks, target))
                 self._take_found()
-                self._take_answers()
+                self._take_targets()
             except SpatialVlmError as error:
                 self._put(partial(self._say, f"not followed: {error}"))
-            except Exception:
+            except Exception:  # costs one image, not the node
                 self._unexpected()
 
     def _take_found(self) -> None:
+        period_ns = int(self._config.detection_period * roles.SECOND)
         for _ in range(len(self._found)):
             stamp_ns, found = self._found.popleft()
             if stamp_ns > self._follower.newest_ns:  # it overtook its image
                 self._found.append((stamp_ns, found))
                 continue
+            if self._follower.taken_ns < stamp_ns < self._follower.taken_ns + period_ns:
+                continue
             kept = self._follower.frame(stamp_ns)
             if kept is None:
                 self._counts["detections without image"] += 1
                 continue
-            self._follower.found(stamp_ns, found(camera=kept.camera))
-            self._counts["detected images"] += 1
+            self._counts["detected images"] += self._follower.found(stamp_ns, found(camera=kept.camera))
 
-    def _take_answers(self) -> None:
-        """Which track the last answer means: from now on `tracked_target`."""
-        while self._answers:
-            answer = self._answers.popleft()
-            if not answer.target or answer.status.code != Status.OK.code:
-                continue
-            self._look_for([answer.instruction])
-            target, pose = answer.target[0], answer.target[0].pose.pose
-            position = np.array((pose.position.x, pose.position.y, pose.position.z))
-            turn = pose.orientation
-            rotation = matrix_from_quaternion_xyzw((turn.x, turn.y, turn.z, turn.w))
-            spread = np.array(target.pose.covariance).reshape(6, 6)[:3, :3]
-            aimed = self._follower.aim(roles.stamp_of(answer), target.label, position, rotation, spread)
-            words = aimed.track if aimed is not None else "none of the tracks, or could be two"
-            self._put(partial(self.get_logger().info, printable(f"the answer's {target.label} is {words}")))
+    def _take_targets(self) -> None:
+        """Which track the last target is: from now on `tracked_target`."""
+        while self._targets and roles.stamp_of(self._targets[0]) <= self._follower.newest_ns:
+            target = self._targets.popleft()
+            stamp_ns, base = roles.stamp_of(target), self._settings.streams.base_frame
+            frame_id = base or self._assembler.camera_frame
+            if target.header.frame_id != frame_id:
+                raise InputError("frame of target", target.header.frame_id, frame_id, "give both nodes one base_frame")
+            point, turn = target.pose.pose.position, target.pose.pose.orientation
+            aimed = self._follower.aim(
+                stamp_ns, self._labels.get(stamp_ns, ""), np.array((point.x, point.y, point.z)),
+                matrix_from_quaternion_xyzw((turn.x, turn.y, turn.z, turn.w)),
+                np.array(target.pose.covariance).reshape(6, 6),
+            )  # fmt: skip
+            words = aimed.track if aimed is not None else "none of the tracks, could be two, or its image is not kept"
+            self._put(partial(self.get_logger().info, printable(f"the target is {words}")))
 
     # -------------------------------------------------------------------------------------------- own detections
 
@@ -262,9 +272,7 @@ class TrackerNode(Node):
 
 def _pose_message(position: Any, rotation: Any, covariance: Any) -> PoseWithCovariance:
     pose = Pose("", tuple(position.tolist()), quaternion_xyzw_from_matrix(rotation))
-    spread = np.eye(6) * _TURNED
-    spread[:3, :3] = covariance
-    return PoseWithCovariance(pose=messages.pose_message(pose), covariance=spread.ravel().tolist())
+    return PoseWithCovariance(pose=messages.pose_message(pose), covariance=covariance.ravel().tolist())
 
 
 def tracks_message(header: Header, tracks: Sequence[Track]) -> Detection3DArray:
