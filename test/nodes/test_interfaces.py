@@ -21,6 +21,7 @@ def test_nodes_have_what_the_table_says_for_their_parameters(
             "detections_type": "vision_msgs", "objects": True, "selection": True, "use_sim_time": True,
             "decision.taught": str(tmp_path / "known.npz"),
         },
+        "tracker": {"detections_type": "vision_msgs", "use_sim_time": True},
         "frame_player": {"clock": True, "detections_type": "vision_msgs"},
         "bag_player": {"bag": str(bag.out), "wait": 600.0},
     }  # fmt: skip
